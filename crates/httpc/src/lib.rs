@@ -1,0 +1,1 @@
+//! httpc (to be filled).

@@ -1,0 +1,1 @@
+//! promql (to be filled).

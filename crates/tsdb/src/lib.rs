@@ -1,0 +1,1 @@
+//! tsdb (to be filled).
