@@ -4,9 +4,11 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`chunk`] | compressed columns: values, times, native histograms, start timestamps |
 //! | [`disk`] | the file system seam: the real one, and one that fails and crashes on demand |
 //! | [`error`] | what can go wrong |
 
+pub mod chunk;
 pub mod disk;
 pub mod error;
 
