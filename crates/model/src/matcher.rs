@@ -60,6 +60,12 @@ impl Matcher {
         Ok(Self { name, op, value, pattern })
     }
 
+    /// `name =~ pattern`, or `name !~ pattern` when `positive` is false, with a pattern that is compiled already.
+    pub fn with_pattern(name: impl Into<String>, positive: bool, pattern: Pattern) -> Self {
+        let op = if positive { MatchOp::Regex } else { MatchOp::NotRegex };
+        Self { name: name.into(), op, value: pattern.as_str().to_owned(), pattern: Some(pattern) }
+    }
+
     /// `name = value`.
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self { name: name.into(), op: MatchOp::Equal, value: value.into(), pattern: None }
@@ -124,6 +130,15 @@ pub fn selects(selector: &[Matcher], labels: &Labels) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_compiled_pattern_is_taken_as_it_is() {
+        for op in [MatchOp::Regex, MatchOp::NotRegex] {
+            let matcher = Matcher::new("job", op, "a|b").unwrap();
+            let pattern = matcher.pattern().unwrap().clone();
+            assert_eq!(Matcher::with_pattern("job", op == MatchOp::Regex, pattern), matcher);
+        }
+    }
 
     #[test]
     fn a_missing_label_is_empty() {

@@ -222,8 +222,10 @@ impl PartialEq for NumberLiteral {
 /// A text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StringLiteral {
-    /// Without quotes and escapes.
+    /// Without quotes and escapes; bytes that are not UTF-8 are replaced.
     pub value: String,
+    /// The bytes, when escapes such as `\xff` made a text that is not UTF-8.
+    pub not_utf8: Option<Box<[u8]>>,
     /// With its quotes.
     pub span: Span,
 }

@@ -5,14 +5,28 @@
 //! | module | holds |
 //! |---|---|
 //! | [`ast`] | the syntax tree |
+//! | [`error`] | what can be wrong with a query text |
 //! | [`functions`] | the signatures of all functions |
+//! | `lexer`, `parser`, `typecheck`, `patterns` | text to tree |
 //! | [`options`] | which parts of the language are on |
+//! | `print` | tree to text |
+//! | [`resolve`] | duration expressions, `@ start()`, step invariance for one evaluation |
 #![warn(missing_docs)]
 
 pub mod ast;
+pub mod error;
 pub mod functions;
+mod lexer;
 pub mod options;
+mod parser;
+mod patterns;
+mod print;
+pub mod resolve;
+mod typecheck;
 
-pub use ast::Expr;
+pub use ast::{Expr, Span, ValueType};
+pub use error::{ParseError, ParseErrors};
 pub use functions::{Function, FunctionId};
 pub use options::Options;
+pub use parser::{parse, parse_labels, parse_selector};
+pub use print::prettify;
