@@ -1,0 +1,188 @@
+//! The readers and writers by example, by property, and against the suites of others.
+
+use std::borrow::Cow;
+
+use model::{Family, Labels, Metadata, MetricType};
+use proptest::prelude::*;
+
+use super::*;
+
+/// Writes down what a reader finds.
+#[derive(Default)]
+struct Log {
+    lines: Vec<String>,
+    names: Vec<String>,
+}
+
+impl Log {
+    fn point(&mut self, name: &str, how: char, point: &Point<'_>) {
+        let mut line = format!("{how} {name} {:?}", point.value);
+        for (what, time) in [("@", point.time), (" st", point.start)] {
+            if let Some(time) = time {
+                line += &format!(" {what}{time}");
+            }
+        }
+        if let Some(exemplar) = point.exemplar {
+            line += &format!(" ex {:?} {} {:?}", exemplar.labels(), exemplar.value, exemplar.time);
+        }
+        self.lines.push(line);
+    }
+}
+
+impl Visitor for Log {
+    fn known(&mut self, tag: u32, point: &Point<'_>) -> Result<(), String> {
+        let name = self.names[tag as usize].clone();
+        self.point(&name, '=', point);
+        Ok(())
+    }
+    fn series(&mut self, series: &Series<'_>, point: &Point<'_>) -> Result<u32, String> {
+        let pairs = series.labels().chain([("__name__".into(), series.name())]);
+        let name = Labels::from_pairs(pairs).to_string();
+        self.point(&name, '+', point);
+        self.names.push(name);
+        Ok(self.names.len() as u32 - 1)
+    }
+    fn describe(&mut self, family: Cow<'_, str>, what: Describe<'_>) {
+        self.lines.push(format!("# {family} {what:?}"));
+    }
+}
+
+fn read(format: Format, body: &str) -> Result<Vec<String>, ParseError> {
+    let mut log = Log::default();
+    read_text(format, body.as_bytes(), &mut Cache::new(1), &mut log)?;
+    Ok(log.lines)
+}
+
+#[test]
+fn prometheus_text() {
+    let body = "# HELP a.b some \\\\ help\\n\n# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\",} 3 1234\n \
+                {\"a.b\", x = \"1\\\"\\n\\z\"}\t+Inf\n#plain\nlast NaN";
+    let got = read(Format::Text004, &body.replace("HELP a.b", "HELP \"a.b\"")).unwrap();
+    let expected = [
+        r#"# a.b Help("some \\ help\n")"#,
+        "# h Type(Histogram)",
+        r#"+ h_bucket{le="1.0"} 2.0"#,
+        r#"+ h_bucket{le="+Inf"} 3.0 @1234"#,
+        r#"+ {"a.b", x="1\"\n\\z"} inf"#,
+        "+ last NaN",
+    ];
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn openmetrics_text() {
+    let body = "# TYPE a counter\n# UNIT a_seconds seconds\na_total{x=\"1\"} 1 1.5 # {trace_id=\"t\"} 0.5 2\na 2\n# EOF\n";
+    let expected = [
+        "# a Type(Counter)",
+        "# a_seconds Unit(\"seconds\")",
+        r#"+ a_total{x="1"} 1.0 @1500 ex [("trace_id", "t")] 0.5 Some(2000)"#,
+        "+ a 2.0",
+    ];
+    assert_eq!(read(Format::OpenMetrics100, body).unwrap(), expected);
+    let started = "a_total 1 2 st@1.5\nb_total 1 st@0.001\n# EOF";
+    assert_eq!(
+        read(Format::OpenMetrics200, started).unwrap(),
+        ["+ a_total 1.0 @2000  st1500", "+ b_total 1.0  st1"]
+    );
+    assert!(read(Format::OpenMetrics100, started).is_err());
+}
+
+#[test]
+fn errors_name_line_and_reason() {
+    let cases = [
+        (Format::Text004, "a 1\nb x\n", 2, "\"x\" is no number"),
+        (Format::Text004, "a{b=\"1\"", 1, "a label name, got the end of the body"),
+        (Format::Text004, "a 1 2 3", 1, "end of the line, got \"3\""),
+        (Format::Text004, "# TYPE a foo\n", 1, "invalid metric type \"foo\""),
+        (Format::OpenMetrics100, "a 1\n", 2, "does not end with # EOF"),
+        (Format::OpenMetrics100, "a 1\n\n# EOF", 2, "a metric name"),
+    ];
+    for (format, body, line, reason) in cases {
+        let err = read(format, body).unwrap_err();
+        assert!(err.line == line && err.reason.contains(reason), "{body:?}: {err}");
+    }
+    let err = check_exposition(Format::Text004, b"a{b=\"1\",b=\"2\"} 1").unwrap_err();
+    assert_eq!(err.to_string(), "line 1: label name \"b\" is not unique");
+}
+
+#[test]
+fn lines_in_their_old_place_are_recognised() {
+    let mut cache = Cache::new(7);
+    let mut log = Log::default();
+    let mut run = |body: &str| {
+        log.lines.clear();
+        read_text(Format::Text004, body.as_bytes(), &mut cache, &mut log).unwrap();
+        log.lines.clone()
+    };
+    assert_eq!(run("# TYPE a gauge\na{x=\"1\"} 1\na{x=\"2\"} 2\nb 3\n").len(), 4);
+    assert_eq!(
+        run("# TYPE a gauge\na{x=\"1\"} 5\na{x=\"2\"} 6 9\nb 7\n"),
+        [r#"= a{x="1"} 5.0"#, r#"= a{x="2"} 6.0 @9"#, "= b 7.0"]
+    );
+    // One gone, one new, the rest still known.
+    assert_eq!(run("# TYPE a gauge\na{x=\"2\"} 1\nc 1\nb 7\n"), [r#"= a{x="2"} 1.0"#, "+ c 1.0", "= b 7.0"]);
+    // A prefix of a known text is another series.
+    assert_eq!(run("# TYPE a gauge\na 1\nc 1\n"), ["+ a 1.0", "= c 1.0"]);
+}
+
+#[test]
+fn what_is_written_reads_back() {
+    let family = Family {
+        name: "my.requests_total".into(),
+        metadata: Metadata { kind: MetricType::Counter, help: "a \"b\"\n\\".into(), unit: String::new() },
+        samples: vec![
+            (Labels::from_pairs([("pa.th", "/\"x\"\n"), ("z", "1")]), 1.5),
+            (Labels::empty(), f64::INFINITY),
+        ],
+    };
+    for format in [Format::Text100, Format::OpenMetrics100] {
+        let mut out = String::new();
+        write::push_family(&mut out, format, &family, Some(1500));
+        write::finish(&mut out, format);
+        let got = read(format, &out).unwrap();
+        assert_eq!(got[0].split_once(' ').unwrap().1, {
+            let stem = if format == Format::Text100 { "my.requests_total" } else { "my.requests" };
+            format!("{stem} Help({:?})", "a \"b\"\n\\")
+        });
+        assert_eq!(got[2], r#"+ {"my.requests_total", "pa.th"="/\"x\"\n", z="1"} 1.5 @1500"#);
+        assert_eq!(got[3], r#"+ {"my.requests_total"} inf @1500"#);
+    }
+}
+
+#[test]
+fn advice() {
+    let body = b"# TYPE reqs counter\nreqs 1\n# HELP t_milliseconds x\n# TYPE t_milliseconds gauge\nt_milliseconds 1\n";
+    let texts: Vec<String> = lint(Format::Text004, body).unwrap().into_iter().map(|l| l.text).collect();
+    assert_eq!(
+        texts,
+        [
+            "counter metrics should have \"_total\" suffix",
+            "no help text",
+            "use base unit \"seconds\" instead of \"milliseconds\"",
+        ]
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        for format in [Format::Text004, Format::OpenMetrics100, Format::OpenMetrics200] {
+            check_exposition(format, &body).ok();
+        }
+    }
+
+    #[test]
+    fn no_near_miss_panics(
+        body in "(# (HELP|TYPE|UNIT|EOF) ?|[a{}=\",\\\\# 1.\n\t\u{0}]|st@|le=\"1\"){0,40}",
+        again in "(# (HELP|TYPE|UNIT|EOF) ?|[a{}=\",\\\\# 1.\n\t\u{0}]|st@|le=\"1\"){0,40}",
+    ) {
+        for format in [Format::Text004, Format::OpenMetrics100, Format::OpenMetrics200] {
+            let (mut cache, mut log) = (Cache::new(3), Log::default());
+            for body in [&body, &again, &body] {
+                let cached = read_text(format, body.as_bytes(), &mut cache, &mut log).is_ok();
+                // The cache changes the cost, never the verdict.
+                prop_assert_eq!(cached, read(format, body).is_ok(), "{:?}", body);
+            }
+        }
+    }
+}

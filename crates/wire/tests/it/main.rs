@@ -1,0 +1,3 @@
+//! Suites of others, read from the folder that `BELLWETHER_CONFORMANCE` names; "not run" without it.
+
+mod exposition;
