@@ -1,1 +1,3 @@
-//! sources (to be filled).
+//! What we go and look at.
+
+pub mod host;
