@@ -4,12 +4,15 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`block`] | immutable folders of series in a time range, with their index |
 //! | [`chunk`] | compressed columns: values, times, native histograms, start timestamps |
 //! | [`disk`] | the file system seam: the real one, and one that fails and crashes on demand |
 //! | [`error`] | what can go wrong |
 
+pub mod block;
 pub mod chunk;
 pub mod disk;
 pub mod error;
+mod index;
 
 pub use error::{Error, Result};

@@ -1,0 +1,665 @@
+//! Opens a block, finds series, reads samples.
+//!
+//! Opening reads footer and meta file; sections are read and verified at first use and kept. Nothing of a section that
+//! does not match its checksum is ever used.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use model::seam::TimeRange;
+use model::{Labels, Matcher, Samples, labels};
+use parking_lot::Mutex;
+use roaring::RoaringBitmap;
+
+use super::directory::{CRC, ChunkRef, Directory};
+use super::format::{self, BlockMeta, FLAG_SIBLING, Footer, Section};
+use super::payload;
+use super::source::{Mapped, Source};
+use super::times::{self, Group};
+use crate::chunk::{self, CorruptChunk};
+use crate::disk::Disk;
+use crate::index::{Index, NameStats, PairStats};
+use crate::{Error, Result};
+
+/// Buckets of one histogram depend on one another no deeper than this.
+const MAX_PARENTS: usize = 64;
+/// Decoded bucket columns that are kept for the next bucket of their histogram.
+const KEPT: usize = 64;
+
+/// An open block.
+pub struct Block {
+    meta: BlockMeta,
+    source: Box<dyn Source>,
+    footer: Footer,
+    /// Always, but for tests of what lies behind them.
+    checksums: bool,
+    parts: OnceLock<Parts>,
+    /// Serialises the first use of the sections.
+    loading: Mutex<()>,
+    kept: Mutex<Vec<Option<Kept>>>,
+    uid: u64,
+}
+
+/// The sections, checked.
+struct Parts {
+    groups: Vec<Group>,
+    directory: Directory,
+    index: Index,
+}
+
+/// A decoded column of a bucket.
+#[derive(Clone)]
+struct Kept {
+    series: u32,
+    group: u32,
+    values: Arc<Vec<f64>>,
+}
+
+/// Numbers of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockStats {
+    /// How many series.
+    pub series: u64,
+    /// How many samples.
+    pub samples: u64,
+    /// Distinct label pairs.
+    pub label_pairs: u64,
+    /// Distinct time columns.
+    pub time_groups: u64,
+    /// Bytes of the chunks and time groups.
+    pub data_bytes: u64,
+    /// Bytes of the sections: directory, dictionary, postings.
+    pub index_bytes: u64,
+    /// Each label name with its numbers of values and series.
+    pub names: Vec<NameStats>,
+}
+
+impl std::fmt::Debug for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Block")
+            .field("meta", &self.meta)
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Block {
+    /// Opens the block in `folder`.
+    ///
+    /// # Errors
+    /// `Io`; `Corrupt` when meta file or footer are damaged or do not belong together.
+    pub fn open(disk: &dyn Disk, folder: &Path) -> Result<Arc<Self>> {
+        let path = folder.join(format::META_FILE);
+        let meta = BlockMeta::parse(&disk.read(&path).map_err(Error::io("read", &path))?, &path)?;
+        let source = Mapped::open(disk, &folder.join(format::DATA_FILE))?;
+        Self::from_source(meta, Box::new(source))
+    }
+
+    /// Opens a block whose data comes from elsewhere, such as an object store.
+    ///
+    /// # Errors
+    /// As [`Block::open`].
+    pub fn from_source(meta: BlockMeta, source: Box<dyn Source>) -> Result<Arc<Self>> {
+        let footer = Footer::read(&*source, true)?;
+        if footer.crc != meta.footer_crc
+            || source.len() != meta.bytes
+            || u64::from(footer.series) != meta.series
+            || footer.samples != meta.samples
+            || (footer.min_time, footer.max_time) != (meta.min_time, meta.max_time)
+        {
+            return Err(Error::corrupt(
+                source.path(),
+                source.len(),
+                "the meta file belongs to another data file",
+            ));
+        }
+        Ok(Self::with_footer(meta, source, footer, true))
+    }
+
+    /// A block whose checksums are not looked at, so that tests reach the decoders behind them.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    #[cfg(any(test, fuzzing))]
+    pub fn open_unchecked(meta: BlockMeta, bytes: Vec<u8>) -> Result<Arc<Self>> {
+        let source = Box::new(Mapped::from_bytes(bytes.into(), "data"));
+        let footer = Footer::read(&*source, false)?;
+        Ok(Self::with_footer(meta, source, footer, false))
+    }
+
+    fn with_footer(meta: BlockMeta, source: Box<dyn Source>, footer: Footer, checksums: bool) -> Arc<Self> {
+        let uid = xxhash_rust::xxh3::xxh3_64_with_seed(meta.id.as_bytes(), u64::from(footer.crc));
+        Arc::new(Self {
+            meta,
+            source,
+            footer,
+            checksums,
+            parts: OnceLock::new(),
+            loading: Mutex::new(()),
+            kept: Mutex::new(vec![None; KEPT]),
+            uid,
+        })
+    }
+
+    /// What the block is.
+    pub fn meta(&self) -> &BlockMeta {
+        &self.meta
+    }
+
+    /// Where its data is, for messages.
+    pub fn path(&self) -> PathBuf {
+        self.source.path().to_owned()
+    }
+
+    fn corrupt(&self, offset: u64) -> impl FnOnce(CorruptChunk) -> Error {
+        move |err| Error::corrupt(self.source.path(), offset, err.to_string())
+    }
+
+    fn section(&self, kind: u64) -> Result<(Section, Bytes)> {
+        let section = *self.footer.section(kind).ok_or_else(|| {
+            Error::corrupt(self.source.path(), self.source.len(), format!("section {kind} is missing"))
+        })?;
+        let bytes = self.source.read_range(section.offset, section.len)?;
+        if self.checksums && crc32c::crc32c(&bytes) != section.crc {
+            return Err(Error::corrupt(
+                self.source.path(),
+                section.offset,
+                format!("the checksum of section {kind} differs"),
+            ));
+        }
+        Ok((section, bytes))
+    }
+
+    /// Where chunks and times end.
+    fn data_end(&self) -> u64 {
+        self.footer.sections.iter().map(|s| s.offset).min().unwrap_or(0)
+    }
+
+    fn parts(&self) -> Result<&Parts> {
+        if let Some(parts) = self.parts.get() {
+            return Ok(parts);
+        }
+        let _loading = self.loading.lock();
+        if let Some(parts) = self.parts.get() {
+            return Ok(parts);
+        }
+        let data_end = self.data_end();
+        let (at, bytes) = self.section(format::TIMES)?;
+        let groups = times::read(&bytes, self.footer.groups, data_end).map_err(self.corrupt(at.offset))?;
+        let (at, names) = self.section(format::NAMES)?;
+        let dictionary = self.section(format::DICTIONARY)?.1;
+        let restarts = self.section(format::DICTIONARY_RESTARTS)?.1;
+        let postings = self.section(format::POSTINGS)?.1;
+        let index = Index::new(&names, dictionary, restarts, postings, self.footer.series)
+            .map_err(self.corrupt(at.offset))?;
+        let (at, series) = self.section(format::SERIES)?;
+        let restarts = self.section(format::SERIES_RESTARTS)?.1;
+        let pairs = index.dictionary().pairs();
+        let (all, groups_len) = (self.footer.series, self.footer.groups);
+        let directory = Directory::new(series, restarts, all, groups_len, pairs, data_end)
+            .map_err(self.corrupt(at.offset))?;
+        Ok(self.parts.get_or_init(|| Parts { groups, directory, index }))
+    }
+
+    fn index_corrupt(&self) -> impl FnOnce(CorruptChunk) -> Error {
+        self.corrupt(self.data_end())
+    }
+
+    fn ids(&self, parts: &Parts, matchers: &[Matcher]) -> Result<RoaringBitmap> {
+        let reader = std::cell::RefCell::new(parts.directory.reader());
+        let pairs_of = |id: u32, out: &mut Vec<u32>| {
+            out.extend_from_slice(&reader.borrow_mut().read(id)?.pairs);
+            Ok(())
+        };
+        parts.index.select(matchers, &pairs_of).map_err(self.index_corrupt())
+    }
+
+    /// The series that pass all matchers and have a chunk that may hold samples in `range` (both ends included), in label
+    /// order.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn select(self: &Arc<Self>, matchers: &[Matcher], range: TimeRange) -> Result<Vec<BlockSeries>> {
+        let (start, end) = (range.start.ms(), range.end.ms());
+        if !self.meta.overlaps(start, end) || self.footer.series == 0 {
+            return Ok(Vec::new());
+        }
+        let parts = self.parts()?;
+        let ids = self.ids(parts, matchers)?;
+        let mut reader = parts.directory.reader();
+        let mut found = Found {
+            block: Arc::clone(self),
+            pairs: Vec::new(),
+            chunks: Vec::new(),
+            series: Vec::new(),
+            texts: OnceLock::new(),
+        };
+        for id in ids {
+            let entry = reader.read(id).map_err(self.index_corrupt())?;
+            let before = found.chunks.len();
+            found.chunks.extend(entry.chunks.iter().filter(|chunk| {
+                let group = &parts.groups[chunk.group as usize];
+                group.first <= end && start <= group.last
+            }));
+            if found.chunks.len() == before {
+                continue;
+            }
+            found.pairs.extend_from_slice(&entry.pairs);
+            found.series.push(FoundSeries {
+                id,
+                pairs_end: found.pairs.len(),
+                chunks_end: found.chunks.len(),
+            });
+        }
+        let found = Arc::new(found);
+        Ok((0..found.series.len() as u32).map(|at| BlockSeries { found: Arc::clone(&found), at }).collect())
+    }
+
+    /// Label sets of the series that pass all matchers.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn series(self: &Arc<Self>, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Labels>> {
+        self.select(matchers, range)?.iter().map(BlockSeries::labels).collect()
+    }
+
+    /// Label names of the series that pass all matchers, sorted. The whole block counts, whatever range is asked for.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn label_names(&self, matchers: &[Matcher]) -> Result<Vec<String>> {
+        let parts = self.parts()?;
+        let within = if matchers.is_empty() { None } else { Some(self.ids(parts, matchers)?) };
+        parts.index.label_names(within.as_ref()).map_err(self.index_corrupt())
+    }
+
+    /// The values of label `name` in the series that pass all matchers, sorted. The whole block counts.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn label_values(&self, name: &str, matchers: &[Matcher]) -> Result<Vec<String>> {
+        let parts = self.parts()?;
+        let within = if matchers.is_empty() { None } else { Some(self.ids(parts, matchers)?) };
+        let reader = std::cell::RefCell::new(parts.directory.reader());
+        let pairs_of = |id: u32, out: &mut Vec<u32>| {
+            out.extend_from_slice(&reader.borrow_mut().read(id)?.pairs);
+            Ok(())
+        };
+        parts.index.label_values(name, within.as_ref(), &pairs_of).map_err(self.index_corrupt())
+    }
+
+    /// Numbers of the block.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn stats(&self) -> Result<BlockStats> {
+        let parts = self.parts()?;
+        Ok(BlockStats {
+            series: self.meta.series,
+            samples: self.meta.samples,
+            label_pairs: u64::from(parts.index.dictionary().pairs()),
+            time_groups: u64::from(self.footer.groups),
+            data_bytes: self.data_end(),
+            index_bytes: self.source.len() - self.data_end(),
+            names: parts.index.name_stats(),
+        })
+    }
+
+    /// The `limit` label pairs with the most series (of label `name`, `None`: of all), most first.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn top_pairs(&self, name: Option<&str>, limit: usize) -> Result<Vec<PairStats>> {
+        self.parts()?.index.top_pairs(name, limit).map_err(self.index_corrupt())
+    }
+
+    /// Section names and lengths in bytes.
+    pub fn section_bytes(&self) -> Vec<(&'static str, u64)> {
+        let name = |kind| match kind {
+            format::TIMES => "times directory",
+            format::SERIES => "series directory",
+            format::SERIES_RESTARTS => "series restarts",
+            format::NAMES => "label names",
+            format::DICTIONARY => "dictionary",
+            format::DICTIONARY_RESTARTS => "dictionary restarts",
+            format::POSTINGS => "postings",
+            _ => "unknown",
+        };
+        let data = ("chunks and times", self.data_end());
+        std::iter::once(data)
+            .chain(self.footer.sections.iter().map(|s| (name(s.kind), s.len as u64)))
+            .collect()
+    }
+
+    /// Reads `len` bytes and the checksum behind them, and compares.
+    fn checked(&self, offset: u64, len: usize, what: &str) -> Result<Bytes> {
+        let mut bytes = self.source.read_range(offset, len + CRC as usize)?;
+        let crc = bytes.split_off(len);
+        if !self.checksums || crc32c::crc32c(&bytes).to_le_bytes() == crc[..] {
+            Ok(bytes)
+        } else {
+            Err(Error::corrupt(self.source.path(), offset, format!("the checksum of {what} differs")))
+        }
+    }
+
+    fn read_times(&self, parts: &Parts, group: u32, out: &mut Vec<i64>) -> Result<usize> {
+        let group = parts.groups[group as usize];
+        let bytes = self.checked(group.offset, group.len as usize - CRC as usize, "a time group")?;
+        let start = out.len();
+        let used =
+            chunk::decode_times(&bytes, group.count as usize, out).map_err(self.corrupt(group.offset))?;
+        if used != bytes.len() || out[start] != group.first || out[out.len() - 1] != group.last {
+            return Err(Error::corrupt(
+                self.source.path(),
+                group.offset,
+                "a time group differs from its directory",
+            ));
+        }
+        Ok(group.count as usize)
+    }
+
+    fn read_chunk(
+        &self,
+        parts: &Parts,
+        series: u32,
+        chunk: &ChunkRef,
+        count: usize,
+        out: &mut Samples,
+    ) -> Result<()> {
+        let bytes = self.checked(chunk.offset, chunk.len as usize, "a chunk")?;
+        let start = out.values.len();
+        payload::decode(&bytes, chunk.flags, count, out).map_err(self.corrupt(chunk.offset))?;
+        if chunk.flags & FLAG_SIBLING == 0 {
+            return Ok(());
+        }
+        let parent = self.bucket(parts, chunk.parent, chunk.group, count, 0)?;
+        out.values[start..].iter_mut().zip(&*parent).for_each(|(v, p)| *v = payload::add(*p, *v));
+        self.keep(series, chunk.group, &out.values[start..]);
+        Ok(())
+    }
+
+    fn keep(&self, series: u32, group: u32, values: &[f64]) {
+        let kept = Kept { series, group, values: Arc::new(values.to_vec()) };
+        self.kept.lock()[series as usize % KEPT] = Some(kept);
+    }
+
+    /// The values of a bucket that others are stored against.
+    fn bucket(
+        &self,
+        parts: &Parts,
+        series: u32,
+        group: u32,
+        count: usize,
+        depth: usize,
+    ) -> Result<Arc<Vec<f64>>> {
+        if let Some(kept) = &self.kept.lock()[series as usize % KEPT]
+            && (kept.series, kept.group) == (series, group)
+        {
+            return Ok(Arc::clone(&kept.values));
+        }
+        if depth >= MAX_PARENTS {
+            return Err(self.index_corrupt()(CorruptChunk("buckets depend on one another without end")));
+        }
+        let mut reader = parts.directory.reader();
+        let entry = reader.read(series).map_err(self.index_corrupt())?;
+        let chunk = *entry
+            .chunks
+            .iter()
+            .find(|c| c.group == group)
+            .ok_or(CorruptChunk("a bucket's parent has no such chunk"))
+            .map_err(self.index_corrupt())?;
+        let bytes = self.checked(chunk.offset, chunk.len as usize, "a chunk")?;
+        let mut samples = Samples::default();
+        payload::decode(&bytes, chunk.flags, count, &mut samples).map_err(self.corrupt(chunk.offset))?;
+        let mut values = samples.values;
+        if chunk.flags & FLAG_SIBLING != 0 {
+            let parent = self.bucket(parts, chunk.parent, group, count, depth + 1)?;
+            values.iter_mut().zip(&*parent).for_each(|(v, p)| *v = payload::add(*p, *v));
+        }
+        self.keep(series, group, &values);
+        Ok(Arc::new(values))
+    }
+
+    /// Reads every byte of the block and says what is wrong: each damaged chunk, time group or section once.
+    ///
+    /// # Errors
+    /// `Io` only; damage is the answer.
+    pub fn verify(&self) -> Result<Vec<Error>> {
+        let mut found = Vec::new();
+        let mut note = |result: Result<()>| match result {
+            Err(err @ Error::Corrupt { .. }) => {
+                found.push(err);
+                Ok(())
+            }
+            other => other,
+        };
+        let mut sections_end = self.data_end();
+        for section in &self.footer.sections {
+            note(self.section(section.kind).map(|_| ()))?;
+            if section.offset != sections_end {
+                note(Err(Error::corrupt(
+                    self.source.path(),
+                    section.offset,
+                    "a section does not follow the one before",
+                )))?;
+            }
+            sections_end = section.offset + section.len as u64;
+        }
+        let parts = match self.parts() {
+            Ok(parts) => parts,
+            Err(err) => {
+                note(Err(err))?;
+                found.dedup_by_key(|err| err.to_string());
+                return Ok(found);
+            }
+        };
+        note(parts.index.verify().map_err(self.index_corrupt()))?;
+        // Chunks and times must fill the data without a gap: a byte in none of them would go unchecked.
+        let mut extents: Vec<(u64, u64)> =
+            parts.groups.iter().map(|g| (g.offset, g.offset + u64::from(g.len))).collect();
+        let mut times = Vec::new();
+        for group in 0..parts.groups.len() as u32 {
+            times.clear();
+            note(self.read_times(parts, group, &mut times).map(|_| ()))?;
+        }
+        let mut samples = Samples::default();
+        let mut reader = parts.directory.reader();
+        let mut total = 0u64;
+        for id in 0..self.footer.series {
+            let chunks = match reader.read(id) {
+                Ok(entry) => entry.chunks.clone(),
+                Err(err) => {
+                    note(Err(self.index_corrupt()(err)))?;
+                    continue;
+                }
+            };
+            for chunk in chunks {
+                samples.clear();
+                let count = parts.groups[chunk.group as usize].count as usize;
+                total += count as u64;
+                extents.push((chunk.offset, chunk.offset + u64::from(chunk.len) + CRC));
+                note(self.read_chunk(parts, id, &chunk, count, &mut samples))?;
+            }
+        }
+        if total != self.footer.samples {
+            note(Err(Error::corrupt(
+                self.source.path(),
+                self.data_end(),
+                format!("it has {total} samples, but the footer says {}", self.footer.samples),
+            )))?;
+        }
+        extents.sort_unstable();
+        let mut end = format::MAGIC.len() as u64;
+        for (from, to) in extents {
+            if from != end {
+                note(Err(Error::corrupt(
+                    self.source.path(),
+                    end.min(from),
+                    "chunks overlap or leave a gap",
+                )))?;
+            }
+            end = to;
+        }
+        if end != self.data_end() {
+            note(Err(Error::corrupt(
+                self.source.path(),
+                end,
+                "bytes lie between the chunks and the sections",
+            )))?;
+        }
+        Ok(found)
+    }
+}
+
+/// What one select found, shared by its series.
+struct Found {
+    block: Arc<Block>,
+    pairs: Vec<u32>,
+    chunks: Vec<ChunkRef>,
+    series: Vec<FoundSeries>,
+    /// Texts of the pairs, ready for a label set, by pair id; filled when labels are first asked for.
+    texts: OnceLock<HashMap<u32, Box<[u8]>>>,
+}
+
+struct FoundSeries {
+    id: u32,
+    pairs_end: usize,
+    chunks_end: usize,
+}
+
+/// A series of a block, found by a select.
+#[derive(Clone)]
+pub struct BlockSeries {
+    found: Arc<Found>,
+    at: u32,
+}
+
+impl std::fmt::Debug for BlockSeries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockSeries").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+impl BlockSeries {
+    /// The series' id in its block: its position in label order.
+    pub fn id(&self) -> u32 {
+        self.found.series[self.at as usize].id
+    }
+
+    /// The block.
+    pub fn block(&self) -> &Arc<Block> {
+        &self.found.block
+    }
+
+    fn before(&self, end: impl Fn(&FoundSeries) -> usize) -> std::ops::Range<usize> {
+        let series = &self.found.series;
+        let start = (self.at as usize).checked_sub(1).map_or(0, |before| end(&series[before]));
+        start..end(&series[self.at as usize])
+    }
+
+    /// The series' labels.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn labels(&self) -> Result<Labels> {
+        let found = &*self.found;
+        let texts = match found.texts.get() {
+            Some(texts) => texts,
+            None => {
+                let texts = found.read_texts()?;
+                found.texts.get_or_init(|| texts)
+            }
+        };
+        let mut bytes = Vec::with_capacity(256);
+        for pair in &found.pairs[self.before(|s| s.pairs_end)] {
+            bytes.extend_from_slice(&texts[pair]);
+        }
+        Labels::from_encoded(&bytes)
+            .ok_or(CorruptChunk("the labels of a series are not canonical"))
+            .map_err(found.block.index_corrupt())
+    }
+
+    /// Clears `out` and fills it with the samples in `range`, both ends included.
+    ///
+    /// `out.times_id` is equal for series of this block with equal times, so it may be compared between the series of one
+    /// select that are read with one range.
+    ///
+    /// # Errors
+    /// `Corrupt` when a chunk of this series is damaged, `Io`.
+    pub fn read(&self, range: TimeRange, out: &mut Samples) -> Result<()> {
+        out.clear();
+        let (start, end) = (range.start.ms(), range.end.ms());
+        let block = &*self.found.block;
+        let parts = block.parts()?;
+        let mut id = block.uid;
+        let mut mix = |value: u64| id = (id ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        mix(start as u64);
+        mix(end as u64);
+        for chunk in &self.found.chunks[self.before(|s| s.chunks_end)] {
+            let group = &parts.groups[chunk.group as usize];
+            if group.first > end || group.last < start {
+                continue;
+            }
+            mix(u64::from(chunk.group));
+            let count = block.read_times(parts, chunk.group, &mut out.times)?;
+            block.read_chunk(parts, self.id(), chunk, count, out)?;
+        }
+        if !out.times.is_sorted_by(|a, b| a < b) {
+            return Err(block.index_corrupt()(CorruptChunk("the chunks of a series are not in order")));
+        }
+        trim(out, start, end);
+        out.times_id = id | 1;
+        Ok(())
+    }
+}
+
+/// Drops what lies outside `start..=end`.
+fn trim(out: &mut Samples, start: i64, end: i64) {
+    let to = out.times.partition_point(|&t| t <= end);
+    let from = out.times.partition_point(|&t| t < start).min(to);
+    if to < out.times.len() {
+        out.times.truncate(to);
+        out.values.truncate(to);
+        out.histograms.retain(|(at, _)| (*at as usize) < to);
+        out.starts.truncate(to);
+    }
+    if from > 0 {
+        out.times.drain(..from);
+        out.values.drain(..from);
+        out.histograms.retain_mut(|(at, _)| {
+            let keep = *at as usize >= from;
+            *at = at.wrapping_sub(from as u32);
+            keep
+        });
+        out.starts.drain(..from.min(out.starts.len()));
+    }
+}
+
+impl Found {
+    fn read_texts(&self) -> Result<HashMap<u32, Box<[u8]>>> {
+        let parts = self.block.parts()?;
+        let dictionary = parts.index.dictionary();
+        let mut distinct = self.pairs.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let mut texts = HashMap::with_capacity(distinct.len());
+        let (mut value, mut encoded) = (Vec::new(), Vec::new());
+        for pair in distinct {
+            let entry = dictionary.pair(pair, &mut value);
+            let text = entry.and_then(|_| {
+                std::str::from_utf8(&value).map_err(|_| CorruptChunk("a label value is not UTF-8"))
+            });
+            let text = text.map_err(self.block.index_corrupt())?;
+            let name = dictionary
+                .name_of(pair)
+                .ok_or(CorruptChunk("a label pair has no name"))
+                .map_err(self.block.index_corrupt())?;
+            encoded.clear();
+            labels::encode_pair(&mut encoded, &name.name, text);
+            texts.insert(pair, encoded.as_slice().into());
+        }
+        Ok(texts)
+    }
+}
