@@ -10,6 +10,7 @@ mod netclass;
 mod netdev;
 mod netstat;
 mod pressure;
+mod processes;
 mod sockets;
 mod stat;
 mod time;
@@ -32,6 +33,7 @@ pub(super) fn all(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn
         Box::new(meminfo::MemInfo),
         Box::new(vmstat::VmStat::new(filter("vmstat_fields", &config.vmstat_fields)?)),
         Box::new(pressure::Pressure),
+        Box::new(processes::Processes::new()),
         Box::new(diskstats::DiskStats::new(exclude(
             "diskstats_device_exclude",
             &config.diskstats_device_exclude,
