@@ -114,6 +114,19 @@ impl Directory {
         Ok(Self { bytes, restarts, series, groups, pairs, data_end })
     }
 
+    /// A reader that goes on where another paused.
+    pub(crate) fn resume(&self, place: Place) -> Reader<'_> {
+        let mut reader = self.reader();
+        if let Some((offset, next)) = place.at
+            && let Some(rest) = self.bytes.get(offset..)
+        {
+            reader.cursor = Cursor::new(rest);
+            reader.next = next;
+            reader.entry = place.entry;
+        }
+        reader
+    }
+
     /// A reader that goes from entry to entry.
     pub(crate) fn reader(&self) -> Reader<'_> {
         Reader {
@@ -124,6 +137,14 @@ impl Directory {
             last: Entry::default(),
         }
     }
+}
+
+/// Where a reader stood, without a hold on the directory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Place {
+    /// Offset in the directory and the series there; `None` before the first.
+    at: Option<(usize, u32)>,
+    entry: Entry,
 }
 
 /// Reads entries, cheapest in ascending order.
@@ -163,6 +184,13 @@ impl Reader<'_> {
             }
         }
         Ok(&self.entry)
+    }
+
+    /// Where this reader stands.
+    pub(crate) fn pause(self) -> Place {
+        let at = (self.next != u32::MAX)
+            .then(|| (self.directory.bytes.len() - self.cursor.rest().len(), self.next));
+        Place { at, entry: self.entry }
     }
 
     fn step(&mut self) -> Result<(), CorruptChunk> {

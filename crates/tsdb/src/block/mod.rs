@@ -22,7 +22,7 @@ mod times;
 mod writer;
 
 pub use format::{BlockMeta, DATA_FILE, META_FILE, TMP_SUFFIX};
-pub use reader::{Block, BlockSeries, BlockStats};
+pub use reader::{Block, BlockScan, BlockSeries, BlockStats};
 pub use source::{Mapped, Source};
 pub use writer::{BlockWriter, CHUNK_MS, CHUNK_SAMPLES};
 

@@ -9,11 +9,11 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use model::seam::TimeRange;
-use model::{Labels, Matcher, Samples, labels};
+use model::{Labels, Matcher, Samples};
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
-use super::directory::{CRC, ChunkRef, Directory};
+use super::directory::{CRC, ChunkRef, Directory, Entry, Place};
 use super::format::{self, BlockMeta, FLAG_SIBLING, Footer, Section};
 use super::payload;
 use super::source::{Mapped, Source};
@@ -422,6 +422,21 @@ impl Block {
         Ok(Arc::new(values))
     }
 
+    /// All series, one after the other, with the memory of one.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn scan(self: &Arc<Self>) -> Result<BlockScan> {
+        self.parts()?;
+        Ok(BlockScan {
+            block: Arc::clone(self),
+            next: 0,
+            entry: Entry::default(),
+            place: Place::default(),
+            texts: HashMap::new(),
+        })
+    }
+
     /// Reads every byte of the block and says what is wrong: each damaged chunk, time group or section once.
     ///
     /// # Errors
@@ -510,6 +525,85 @@ impl Block {
             )))?;
         }
         Ok(found)
+    }
+}
+
+/// Reads all series of a block in label order.
+pub struct BlockScan {
+    block: Arc<Block>,
+    next: u32,
+    entry: Entry,
+    place: Place,
+    texts: HashMap<u32, Box<[u8]>>,
+}
+
+impl BlockScan {
+    /// Label texts that are kept from series to series, at most.
+    const MAX_TEXTS: usize = 65_536;
+
+    /// Goes to the next series and returns its labels; `None` after the last.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    #[expect(clippy::should_implement_trait, reason = "it can fail, and `read` belongs to it")]
+    pub fn next(&mut self) -> Result<Option<Labels>> {
+        if self.next >= self.block.footer.series {
+            return Ok(None);
+        }
+        let parts = self.block.parts()?;
+        let mut reader = parts.directory.resume(std::mem::take(&mut self.place));
+        let entry = reader.read(self.next).map_err(self.block.index_corrupt())?;
+        self.entry.clone_from(entry);
+        self.place = reader.pause();
+        self.next += 1;
+        let mut bytes = Vec::with_capacity(256);
+        if self.texts.len() > Self::MAX_TEXTS {
+            self.texts.clear();
+        }
+        let mut value = Vec::new();
+        for &pair in &self.entry.pairs {
+            let text = match self.texts.entry(pair) {
+                std::collections::hash_map::Entry::Occupied(text) => text.into_mut(),
+                std::collections::hash_map::Entry::Vacant(room) => {
+                    let text = parts.index.dictionary().encoded(pair, &mut value);
+                    room.insert(text.map_err(self.block.index_corrupt())?)
+                }
+            };
+            bytes.extend_from_slice(text);
+        }
+        Labels::from_encoded(&bytes)
+            .map(Some)
+            .ok_or(CorruptChunk("the labels of a series are not canonical"))
+            .map_err(self.block.index_corrupt())
+    }
+
+    /// Clears `out` and fills it with all samples of the series that [`BlockScan::next`] went to.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn read(&self, out: &mut Samples) -> Result<()> {
+        out.clear();
+        let parts = self.block.parts()?;
+        let Some(id) = self.next.checked_sub(1) else { return Ok(()) };
+        for chunk in &self.entry.chunks {
+            let count = self.block.read_times(parts, chunk.group, &mut out.times)?;
+            self.block.read_chunk(parts, id, chunk, count, out)?;
+        }
+        if out.times.is_sorted_by(|a, b| a < b) {
+            Ok(())
+        } else {
+            Err(self.block.index_corrupt()(CorruptChunk("the chunks of a series are not in order")))
+        }
+    }
+
+    /// Bytes of chunks of the series that [`BlockScan::next`] went to.
+    pub fn chunk_bytes(&self) -> u64 {
+        self.entry.chunks.iter().map(|c| u64::from(c.len) + CRC).sum()
+    }
+
+    /// Chunks of the series that [`BlockScan::next`] went to.
+    pub fn chunks(&self) -> usize {
+        self.entry.chunks.len()
     }
 }
 
@@ -645,20 +739,10 @@ impl Found {
         distinct.sort_unstable();
         distinct.dedup();
         let mut texts = HashMap::with_capacity(distinct.len());
-        let (mut value, mut encoded) = (Vec::new(), Vec::new());
+        let mut value = Vec::new();
         for pair in distinct {
-            let entry = dictionary.pair(pair, &mut value);
-            let text = entry.and_then(|_| {
-                std::str::from_utf8(&value).map_err(|_| CorruptChunk("a label value is not UTF-8"))
-            });
-            let text = text.map_err(self.block.index_corrupt())?;
-            let name = dictionary
-                .name_of(pair)
-                .ok_or(CorruptChunk("a label pair has no name"))
-                .map_err(self.block.index_corrupt())?;
-            encoded.clear();
-            labels::encode_pair(&mut encoded, &name.name, text);
-            texts.insert(pair, encoded.as_slice().into());
+            let text = dictionary.encoded(pair, &mut value).map_err(self.block.index_corrupt())?;
+            texts.insert(pair, text);
         }
         Ok(texts)
     }

@@ -117,6 +117,15 @@ impl Dictionary {
         Ok(entry)
     }
 
+    /// Pair `id` as [`model::labels::encode_pair`] writes it; `value` is scratch.
+    pub(crate) fn encoded(&self, id: u32, value: &mut Vec<u8>) -> Result<Box<[u8]>, CorruptChunk> {
+        self.pair(id, value)?;
+        let name = self.name_of(id).ok_or(CorruptChunk("a label pair has no name"))?;
+        let mut encoded = Vec::with_capacity(name.name.len() + value.len() + 4);
+        model::labels::encode_pair(&mut encoded, &name.name, utf8(value)?);
+        Ok(encoded.into())
+    }
+
     /// A scan whose first step reads pair `id`.
     pub(crate) fn scan<'a>(&'a self, id: u32, value: &'a mut Vec<u8>) -> Result<Scan<'a>, CorruptChunk> {
         if id >= self.pairs {
