@@ -82,7 +82,7 @@ impl Default for Config {
 
 /// A rule that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("relabel configuration: {0}")]
+#[error("{0}")]
 pub struct InvalidRule(pub String);
 
 /// A rule, checked and compiled.
@@ -104,29 +104,31 @@ impl Rule {
         let name = serde_name(config.action);
         let defaults = Config::default();
         match config.action {
-            A::HashMod if config.modulus == 0 => return err("'hashmod' requires a modulus above 0".into()),
+            A::HashMod if config.modulus == 0 => {
+                return err("relabel configuration for hashmod requires non-zero modulus".into());
+            }
             A::Replace | A::HashMod | A::Lowercase | A::Uppercase | A::KeepEqual | A::DropEqual
                 if config.target_label.is_empty() =>
             {
-                return err(format!("'{name}' requires 'target_label'"));
+                return err(format!("relabel configuration for {name} action requires 'target_label' value"));
             }
             A::HashMod | A::Lowercase | A::Uppercase | A::KeepEqual | A::DropEqual
                 if config.target_label.contains('$') =>
             {
-                return err(format!("{:?} is no valid 'target_label' for '{name}'", config.target_label));
+                return err(format!("{:?} is invalid 'target_label' for {name} action", config.target_label));
             }
             A::Lowercase | A::Uppercase | A::KeepEqual | A::DropEqual
                 if config.replacement != defaults.replacement =>
             {
-                return err(format!("'replacement' can not be set for '{name}'"));
+                return err(format!("'replacement' can not be set for {name} action"));
             }
             A::LabelMap if !crate::labels::is_legacy_label_name(&strip_references(&config.replacement)) => {
-                return err(format!("{:?} is no valid 'replacement' for 'labelmap'", config.replacement));
+                return err(format!("{:?} is invalid 'replacement' for labelmap action", config.replacement));
             }
             A::LabelDrop | A::LabelKeep => {
                 let only_regex = Config { regex: config.regex.clone(), action: config.action, ..defaults };
                 if config != only_regex {
-                    return err(format!("'{name}' takes 'regex' and no other field"));
+                    return err(format!("{name} action requires only 'regex', and no other fields"));
                 }
             }
             A::KeepEqual | A::DropEqual => {
@@ -135,7 +137,7 @@ impl Rule {
                     && config.separator == defaults.separator;
                 if !plain {
                     return err(format!(
-                        "'{name}' takes 'source_labels' and 'target_label' and no other field"
+                        "{name} action requires only 'source_labels' and `target_label`, and no other fields"
                     ));
                 }
             }
