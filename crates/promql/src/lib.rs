@@ -7,6 +7,9 @@
 //! | [`ast`] | the syntax tree |
 //! | [`error`] | what can be wrong with a query text |
 //! | [`functions`] | the signatures of all functions |
+//! | [`histogram`] | arithmetic on native histograms |
+//! | [`kahan`] | compensated sums and means |
+//! | [`number`] | floats as Go prints them |
 //! | `lexer`, `parser`, `typecheck`, `patterns` | text to tree |
 //! | [`options`] | which parts of the language are on |
 //! | `print` | tree to text |
@@ -16,7 +19,10 @@
 pub mod ast;
 pub mod error;
 pub mod functions;
+pub mod histogram;
+pub mod kahan;
 mod lexer;
+pub mod number;
 pub mod options;
 mod parser;
 mod patterns;
