@@ -139,6 +139,7 @@ functions! {
     SortDesc = "sort_desc"(Vector; 0) -> Vector,
     Sqrt = "sqrt"(Vector; 0) -> Vector,
     Start = "start"(; 0) -> Scalar experimental,
+    StartTimestamp = "start_timestamp"(Vector; 0) -> Vector experimental,
     StddevOverTime = "stddev_over_time"(Matrix; 0) -> Vector,
     StdvarOverTime = "stdvar_over_time"(Matrix; 0) -> Vector,
     Step = "step"(; 0) -> Scalar experimental,

@@ -1,6 +1,7 @@
 //! PromQL: parse, plan, evaluate.
 //!
-//! Says which series a query needs, then computes on what it is handed. No I/O, no runtime, no clock.
+//! Says which series a query needs, then computes on what it is handed. No I/O (but for [`script`], which reads test
+//! scripts), no runtime, no clock.
 //!
 //! | module | holds |
 //! |---|---|
@@ -14,6 +15,7 @@
 //! | [`options`] | which parts of the language are on |
 //! | `print` | tree to text |
 //! | [`resolve`] | duration expressions, `@ start()`, step invariance for one evaluation |
+//! | [`script`] | runs test scripts against an engine |
 #![warn(missing_docs)]
 
 pub mod ast;
@@ -28,6 +30,7 @@ mod parser;
 mod patterns;
 mod print;
 pub mod resolve;
+pub mod script;
 mod typecheck;
 
 pub use ast::{Expr, Span, ValueType};

@@ -129,7 +129,7 @@ impl<'a> Parser<'a> {
             // What follows the name may be anything, so it is not read unless it is the label set.
             self.last_end = name.end();
             labels.set(METRIC_NAME, name.text);
-            if !self.input[name.end()..].trim_start().starts_with('{') {
+            if !self.input[name.end()..].starts_with('{') {
                 return Ok(labels.build());
             }
             self.advance()?;
