@@ -64,7 +64,7 @@ impl Mean {
                 (self.sum, self.lost) = (sum, lost);
                 return;
             }
-            self.to_incremental(self.count - 1.0);
+            self.carry_on_incrementally(self.count - 1.0);
         }
         let weight = (self.count - 1.0) / self.count;
         (self.sum, self.lost) = add(value / self.count, weight * self.sum, weight * self.lost);
@@ -82,10 +82,10 @@ impl Mean {
         }
         let (mut right, left_count) = (*other, self.count);
         if !self.incremental {
-            self.to_incremental(left_count);
+            self.carry_on_incrementally(left_count);
         }
         if !right.incremental {
-            right.to_incremental(right.count);
+            right.carry_on_incrementally(right.count);
         }
         self.count += right.count;
         let (left_weight, right_weight) = (left_count / self.count, right.count / self.count);
@@ -93,7 +93,7 @@ impl Mean {
         (self.sum, self.lost) = (sum, lost + right.lost * right_weight);
     }
 
-    fn to_incremental(&mut self, count: f64) {
+    fn carry_on_incrementally(&mut self, count: f64) {
         self.sum /= count;
         self.lost /= count;
         self.incremental = true;

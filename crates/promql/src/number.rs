@@ -7,7 +7,7 @@ pub fn go_g(value: f64) -> String {
     }
     let (negative, digits, exponent) = shortest(value);
     let sign = if negative { "-" } else { "" };
-    if exponent < -4 || exponent >= 6 {
+    if !(-4..6).contains(&exponent) {
         let (first, rest) = digits.split_at(1);
         let point = if rest.is_empty() { "" } else { "." };
         let exponent_sign = if exponent < 0 { '-' } else { '+' };
