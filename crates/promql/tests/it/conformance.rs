@@ -17,9 +17,11 @@ pub(crate) fn folder(part: &str) -> Option<PathBuf> {
 /// All script files and their texts.
 fn scripts() -> Vec<(PathBuf, String)> {
     let Some(folder) = folder("promql") else { return Vec::new() };
-    let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = std::fs::read_dir(&folder)
+        .expect("the conformance folder")
+        .map(|entry| entry.expect("a folder entry").path());
     let files = files.filter(|file| file.extension().is_some_and(|extension| extension == "test"));
-    files.map(|file| (file.clone(), std::fs::read_to_string(file).unwrap())).collect()
+    files.map(|file| (file.clone(), std::fs::read_to_string(file).expect("a script"))).collect()
 }
 
 /// Every query of the scripts and of the flat list, and whether it may be refused.
@@ -35,7 +37,7 @@ pub(crate) fn queries() -> Vec<(String, bool)> {
         }
     }
     if let Some(folder) = folder("promql-queries") {
-        let list = std::fs::read_to_string(folder.join("queries.txt")).unwrap();
+        let list = std::fs::read_to_string(folder.join("queries.txt")).expect("the list of queries");
         for line in list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
             match line.strip_prefix('!') {
                 Some(query) => found.push((query.to_owned(), true)),
