@@ -1,0 +1,28 @@
+// Which parts of the server exist: a page whose part answers 404 is not offered.
+import { request, ApiError } from '../api/http.ts';
+
+const PROBES = {
+  alertmanager: '/api/v2/status',
+  rules: '/api/v1/rules',
+  tsdb: '/api/v1/status/tsdb',
+} as const;
+export type Capability = keyof typeof PROBES;
+
+class Capabilities {
+  has = $state<Partial<Record<Capability, boolean>>>({});
+
+  async probe(): Promise<void> {
+    await Promise.all(
+      (Object.keys(PROBES) as Capability[]).map(async (name) => {
+        try {
+          const answer = await request(PROBES[name]);
+          this.has[name] = (answer.headers.get('Content-Type') ?? '').includes('json');
+        } catch (cause) {
+          // Anything but "no such thing" (a server that starts, a timeout) leaves the page in place: it will say what is wrong.
+          this.has[name] = !(cause instanceof ApiError && [404, 405, 501].includes(cause.status));
+        }
+      }),
+    );
+  }
+}
+export const capabilities = new Capabilities();
