@@ -1,1 +1,37 @@
-//! rules (to be filled).
+//! Recording and alerting rules on a schedule.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`file`], [`rule`] | Prometheus' rule files; rules and groups that are known to be right |
+//! | [`expand`] | templates of labels and annotations |
+//! | [`evaluate`] | the seam to PromQL |
+//! | [`alerting`] | the state machine of alerts |
+//! | [`group`], [`ruler`] | one group at work; all groups on their schedule |
+//! | [`snapshot`] | rules and alerts as the HTTP API shows them |
+//! | [`config`], [`error`], [`metrics`] | settings; what can be wrong with rule files; what is counted |
+#![warn(missing_docs)]
+
+pub mod alerting;
+pub mod config;
+pub mod error;
+pub mod evaluate;
+pub mod expand;
+pub mod file;
+pub mod group;
+pub mod metrics;
+pub mod rule;
+pub mod ruler;
+pub mod snapshot;
+
+pub use config::{Config, Settings};
+pub use error::{Error, Problem};
+pub use evaluate::{Evaluator, Point, Vector};
+pub use file::RuleFile;
+pub use group::{Context, Evaluated, Health};
+pub use metrics::Metrics;
+pub use rule::{Kind, Query, Rule, RuleGroup};
+pub use ruler::Ruler;
+pub use snapshot::{AlertSnapshot, GroupSnapshot, RuleSnapshot};
+
+#[cfg(test)]
+mod tests;
