@@ -54,10 +54,21 @@ impl Mean {
         Self { sum: first, lost: 0.0, count: 1.0, incremental: false }
     }
 
+    /// The mean of no value, NaN until one is added.
+    #[inline]
+    pub fn empty() -> Self {
+        Self { sum: -0.0, lost: 0.0, count: 0.0, incremental: false }
+    }
+
     /// Adds a value.
     #[inline]
     pub fn add(&mut self, value: f64) {
         self.count += 1.0;
+        if self.count == 1.0 {
+            // An infinite first value is no overflow.
+            self.sum = value;
+            return;
+        }
         if !self.incremental {
             let (sum, lost) = add(value, self.sum, self.lost);
             if !sum.is_infinite() {
@@ -72,6 +83,13 @@ impl Mean {
 
     /// Adds all values of another mean.
     pub fn merge(&mut self, other: &Self) {
+        if other.count == 0.0 {
+            return;
+        }
+        if self.count == 0.0 {
+            *self = *other;
+            return;
+        }
         if !self.incremental && !other.incremental {
             let (sum, lost) = add(other.sum, self.sum, self.lost);
             if !sum.is_infinite() {

@@ -5,21 +5,28 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`annotations`] | warnings and infos about a result |
 //! | [`ast`] | the syntax tree |
 //! | [`error`] | what can be wrong with a query text |
+//! | [`eval`] | evaluation of a plan |
 //! | [`functions`] | the signatures of all functions |
 //! | [`histogram`] | arithmetic on native histograms |
 //! | [`kahan`] | compensated sums and means |
 //! | [`number`] | floats as Go prints them |
 //! | `lexer`, `parser`, `typecheck`, `patterns` | text to tree |
 //! | [`options`] | which parts of the language are on |
+//! | [`plan`] | what is fetched and computed for an expression |
 //! | `print` | tree to text |
+//! | [`query`](mod@query) | text to answer over a [`Querier`](model::Querier) |
 //! | [`resolve`] | duration expressions, `@ start()`, step invariance for one evaluation |
+//! | [`result`] | what a query evaluates to |
 //! | [`script`] | runs test scripts against an engine |
 #![warn(missing_docs)]
 
+pub mod annotations;
 pub mod ast;
 pub mod error;
+pub mod eval;
 pub mod functions;
 pub mod histogram;
 pub mod kahan;
@@ -28,14 +35,23 @@ pub mod number;
 pub mod options;
 mod parser;
 mod patterns;
+pub mod plan;
 mod print;
+pub mod query;
 pub mod resolve;
+pub mod result;
 pub mod script;
 mod typecheck;
 
+pub use annotations::Annotations;
 pub use ast::{Expr, Span, ValueType};
 pub use error::{ParseError, ParseErrors};
+pub use eval::error::Error;
+pub use eval::{Limits, evaluate};
 pub use functions::{Function, FunctionId};
 pub use options::Options;
 pub use parser::{parse, parse_labels, parse_selector};
+pub use plan::{EvalOptions, Plan, Times, plan};
 pub use print::prettify;
+pub use query::query;
+pub use result::{NodeStats, QueryResult, QueryValue, Series, Stats};

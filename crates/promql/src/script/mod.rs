@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`parse`] | text to commands |
+//! | [`engine`] | this crate's evaluator |
 //! | [`series`] | `name{a="b"} 1+1x5 _ {{sum:1}}` |
 //! | [`storage`] | what was loaded, as a `Querier` |
 //! | `nhcb` | classic histograms to native ones with custom buckets |
@@ -13,6 +14,7 @@
 //! | `compare` | what counts as equal |
 
 mod compare;
+pub mod engine;
 mod nhcb;
 pub mod parse;
 pub mod run;

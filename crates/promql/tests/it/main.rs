@@ -2,4 +2,5 @@
 #![expect(clippy::print_stdout, reason = "a suite that is not there is said to be not run")]
 
 mod conformance;
+mod evaluation;
 mod oracle;

@@ -1,0 +1,652 @@
+//! Evaluation of a [`Plan`] on the series that were fetched for it.
+//!
+//! Vectors flow as [`stream::Stream`]s: the labels of all series at once, their values a batch of series at a time, on
+//! as many threads as allowed. Aggregations consume a stream without materialising it; operators that need all series side
+//! by side collect it into a [`matrix::Matrix`]. Batches are cut and joined in an order that does not depend on the number
+//! of threads, so that answers repeat to the last bit. Nothing here waits: no I/O, no runtime.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `matrix`, `window` | columns of values on a grid; the samples that each step looks at |
+//! | `stream` | series in batches, and what is done to each |
+//! | `range`, `kernels` | functions of range vectors: any window one by one; float series in one pass |
+//! | `instant`, `buckets`, `labels`, `sorting` | functions of instant vectors: of values, of classic histograms, of labels, of order |
+//! | `aggregate`, `choose` | aggregations into groups; `topk`, `limitk` and their kin |
+//! | `binary`, `element` | operators between vectors; between two samples |
+//! | `info` | `info()` |
+//! | `date` | the calendar |
+
+mod aggregate;
+mod binary;
+mod buckets;
+mod choose;
+pub(crate) mod date;
+mod element;
+pub(crate) mod error;
+mod info;
+mod instant;
+mod kernels;
+mod labels;
+pub(crate) mod matrix;
+mod range;
+mod sorting;
+mod stream;
+pub(crate) mod window;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use model::budget::{Budget, Reservation};
+use model::seam::Selected;
+
+use self::error::Error;
+use self::matrix::{Cell, Grid, Matrix, Row};
+use self::stream::{Stream, Worker};
+use crate::annotations::{Annotations, Message};
+use crate::ast::{Span, ValueType};
+use crate::functions::FunctionId;
+use crate::plan::{Kind, Node, NodeId, Plan, RangeSource};
+use crate::result::{NodeStats, QueryResult, QueryValue, Series, Stats};
+
+/// What a query may use.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Samples in memory at once, of intermediate results and the series being read. A histogram counts as its size in
+    /// units of 16 bytes.
+    pub max_samples: u64,
+    /// Series that all selectors together may find.
+    pub max_series: u64,
+    /// When to give up.
+    pub deadline: Option<Instant>,
+    /// Threads to compute on; at least 1.
+    pub threads: usize,
+}
+
+impl Default for Limits {
+    /// 50 million samples, 10 million series, no deadline, all processors.
+    fn default() -> Self {
+        Self {
+            max_samples: 50_000_000,
+            max_series: 10_000_000,
+            deadline: None,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+/// Evaluates `plan` on what its [`Plan::selects`] found, in the same order. Memory is reserved from `budget` before it is
+/// used; setting `cancel` stops the evaluation at the next batch.
+///
+/// # Errors
+/// When a limit is reached, the deadline passes, the query is cancelled, the storage fails, or the data makes the query
+/// invalid (label sets that clash, parameters out of range).
+pub fn evaluate(
+    plan: &Plan,
+    selected: Vec<Selected>,
+    limits: &Limits,
+    budget: &Arc<Budget>,
+    cancel: &AtomicBool,
+) -> Result<QueryResult, Error> {
+    if selected.len() != plan.selects().len() {
+        return Err(Error::Plan(format!(
+            "{} selectors were fetched for a plan of {}",
+            selected.len(),
+            plan.selects().len()
+        )));
+    }
+    let found = selected.iter().map(|selected| selected.series.len() as u64).sum();
+    if found > limits.max_series {
+        return Err(Error::TooManySeries { found, limit: limits.max_series });
+    }
+    let mut annotations = Annotations::default();
+    for warning in selected.iter().flat_map(|selected| &selected.warnings) {
+        annotations.add(Message::Storage(warning.clone()), Span::default());
+    }
+    let context = Context {
+        plan,
+        selected,
+        limits,
+        budget,
+        cancel,
+        held: Arc::default(),
+        peak: AtomicU64::new(0),
+        samples: AtomicU64::new(0),
+    };
+    let mut evaluator = Evaluator {
+        context: &context,
+        annotations,
+        known: HashMap::new(),
+        nodes: vec![NodeStats::default(); plan.nodes.len()],
+        per_step: plan.options.per_step_stats.then(|| vec![0; plan.grid.count]),
+    };
+    context.check()?;
+    let value = evaluator.query()?;
+    let Evaluator { annotations, nodes, per_step, .. } = evaluator;
+    let nodes = nodes
+        .into_iter()
+        .zip(&plan.nodes)
+        .map(|(stats, node)| NodeStats { title: node.title(plan.selects()), inputs: node.inputs(), ..stats })
+        .collect();
+    let stats = Stats {
+        samples: context.samples.load(Ordering::Relaxed),
+        peak_samples: context.peak.load(Ordering::Relaxed),
+        samples_per_step: per_step.map(|counts| {
+            counts.into_iter().enumerate().map(|(step, count)| (plan.grid.at(step), count)).collect()
+        }),
+        series: found,
+        nodes,
+    };
+    Ok(QueryResult { value, annotations, stats })
+}
+
+/// What all threads see.
+pub(crate) struct Context<'q> {
+    pub(crate) plan: &'q Plan,
+    pub(crate) selected: Vec<Selected>,
+    limits: &'q Limits,
+    budget: &'q Arc<Budget>,
+    cancel: &'q AtomicBool,
+    /// Samples in memory.
+    held: Arc<AtomicU64>,
+    peak: AtomicU64,
+    samples: AtomicU64,
+}
+
+/// Memory and samples that a matrix holds, given back when it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Hold {
+    reservations: Vec<Reservation>,
+    samples: u64,
+    counter: Option<Arc<AtomicU64>>,
+}
+
+impl Hold {
+    pub(crate) fn merge(&mut self, mut other: Self) {
+        self.reservations.append(&mut other.reservations);
+        self.samples += std::mem::take(&mut other.samples);
+        if self.counter.is_none() {
+            self.counter = other.counter.take();
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(counter) = &self.counter {
+            counter.fetch_sub(self.samples, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Context<'_> {
+    /// Whether to go on.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(Error::Cancelled);
+        }
+        if self.limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(Error::Timeout);
+        }
+        Ok(())
+    }
+
+    /// Reserves memory, before it is allocated.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<Hold, Error> {
+        let reservations = vec![self.budget.reserve(bytes)?];
+        Ok(Hold { reservations, samples: 0, counter: None })
+    }
+
+    /// Counts samples as held until `hold` is dropped.
+    pub(crate) fn hold(&self, hold: &mut Hold, samples: u64) -> Result<(), Error> {
+        hold.samples += samples;
+        hold.counter = Some(Arc::clone(&self.held));
+        let held = self.held.fetch_add(samples, Ordering::Relaxed) + samples;
+        self.check_samples(held)
+    }
+
+    /// Checks the samples of a series that is being read.
+    pub(crate) fn check_read(&self, samples: u64) -> Result<(), Error> {
+        self.check_samples(self.held.load(Ordering::Relaxed) + samples)
+    }
+
+    fn check_samples(&self, held: u64) -> Result<(), Error> {
+        self.peak.fetch_max(held, Ordering::Relaxed);
+        if held > self.limits.max_samples {
+            return Err(Error::TooManySamples { limit: self.limits.max_samples });
+        }
+        Ok(())
+    }
+}
+
+/// A number at each step.
+#[derive(Clone, Debug)]
+pub(crate) enum Scalar {
+    Same(f64),
+    Each(Arc<Vec<f64>>),
+}
+
+impl Scalar {
+    #[inline]
+    pub(crate) fn at(&self, step: usize) -> f64 {
+        match self {
+            Self::Same(value) => *value,
+            Self::Each(values) => values[step],
+        }
+    }
+
+    /// All values, one if they are the same.
+    pub(crate) fn values(&self) -> &[f64] {
+        match self {
+            Self::Same(value) => std::slice::from_ref(value),
+            Self::Each(values) => values,
+        }
+    }
+}
+
+/// What a node evaluates to.
+#[derive(Clone)]
+pub(crate) enum Value {
+    Scalar(Scalar),
+    Text(String),
+    Vector(Vector),
+}
+
+/// An instant vector.
+#[derive(Clone)]
+pub(crate) enum Vector {
+    Ready(Arc<Matrix>),
+    Lazy(Arc<Stream>),
+}
+
+pub(crate) struct Evaluator<'c, 'q> {
+    pub(crate) context: &'c Context<'q>,
+    pub(crate) annotations: Annotations,
+    /// Values of nodes that are used more than once.
+    known: HashMap<NodeId, Value>,
+    nodes: Vec<NodeStats>,
+    per_step: Option<Vec<u64>>,
+}
+
+impl<'q> Evaluator<'_, 'q> {
+    pub(crate) fn node_of(&self, id: NodeId) -> &'q Node {
+        &self.context.plan.nodes[id]
+    }
+
+    fn query(&mut self) -> Result<QueryValue, Error> {
+        let plan = self.context.plan;
+        let root = &plan.nodes[plan.root];
+        if let Kind::Points { .. } = &root.kind {
+            return self.points(root);
+        }
+        let value = self.eval(plan.root)?;
+        let (instant, grid) = (plan.instant, plan.grid);
+        match value {
+            Value::Text(text) => Ok(QueryValue::String { time: grid.start, text }),
+            Value::Scalar(scalar) if instant => {
+                Ok(QueryValue::Scalar { time: grid.start, value: scalar.at(0) })
+            }
+            Value::Scalar(scalar) => {
+                let floats = (0..grid.count).map(|step| (grid.at(step), scalar.at(step))).collect::<Vec<_>>();
+                let series = Series { floats, ..Series::default() };
+                Ok(QueryValue::Matrix(if grid.count == 0 { Vec::new() } else { vec![series] }))
+            }
+            Value::Vector(vector) => {
+                let mut matrix = Arc::unwrap_or_clone(self.collect(vector, grid)?);
+                for meta in &mut matrix.metas {
+                    if meta.drop_name {
+                        meta.labels = labels::without_metadata(&meta.labels);
+                    }
+                }
+                let matrix = matrix.merge_same_labels()?;
+                let mut series = Vec::with_capacity(matrix.len());
+                for (meta, row) in matrix.rows() {
+                    let mut one = Series { labels: meta.labels.clone(), ..Series::default() };
+                    one.floats.reserve_exact(matrix::count_ones(row.valid) - row.histograms.len());
+                    for step in matrix::ones(row.valid) {
+                        match row.get(step) {
+                            Some(Cell::Float(value)) => one.floats.push((grid.at(step), value)),
+                            Some(Cell::Histogram(value)) => {
+                                one.histograms.push((grid.at(step), Arc::clone(value)));
+                            }
+                            None => {}
+                        }
+                    }
+                    series.push(one);
+                }
+                if instant {
+                    return Ok(QueryValue::Vector(series));
+                }
+                series.sort_by(|a, b| a.labels.cmp(&b.labels));
+                Ok(QueryValue::Matrix(series))
+            }
+        }
+    }
+
+    /// A range vector as the whole query.
+    fn points(&mut self, root: &Node) -> Result<QueryValue, Error> {
+        let Kind::Points { source, windows } = &root.kind else { unreachable!("checked by the caller") };
+        let mut all = Vec::new();
+        let at = windows.reference.at(&root.grid, 0);
+        let range = (at - windows.range, at);
+        let source = self.source(source)?;
+        let mut worker = Worker::new(0, false);
+        for index in 0..source.len(self.context) {
+            self.context.check()?;
+            let mut labels = source.labels(self.context, index);
+            if let stream::Source::Matrix(matrix, _) = &source
+                && matrix.metas[index].drop_name
+            {
+                labels = labels::without_metadata(&labels);
+            }
+            worker.read(self.context, &source, index)?;
+            let floats = (range.0 - windows.before, range.1 + windows.after);
+            let columns = &mut worker.columns;
+            stream::keep_within(columns, floats);
+            let histograms: Vec<_> = columns
+                .histogram_times
+                .iter()
+                .copied()
+                .zip(columns.histograms.iter().cloned())
+                .filter(|(time, _)| *time > range.0 && *time <= range.1)
+                .collect();
+            let floats = range::extend_points(columns, windows.extend, range).unwrap_or_default();
+            let count = floats.len() as u64
+                + histograms.iter().map(|(_, histogram)| matrix::histogram_samples(histogram)).sum::<u64>();
+            self.context.check_read(count)?;
+            self.context.samples.fetch_add(count, Ordering::Relaxed);
+            if !floats.is_empty() || !histograms.is_empty() {
+                all.push(Series { labels, floats, histograms });
+            }
+        }
+        all.sort_by(|a: &Series, b| a.labels.cmp(&b.labels));
+        if all.windows(2).any(|pair| pair[0].labels == pair[1].labels) {
+            return Err(matrix::same_labels());
+        }
+        Ok(QueryValue::Matrix(all))
+    }
+
+    /// Evaluates a node, once.
+    pub(crate) fn eval(&mut self, id: NodeId) -> Result<Value, Error> {
+        if let Some(value) = self.known.get(&id) {
+            return Ok(value.clone());
+        }
+        self.context.check()?;
+        let began = Instant::now();
+        let node = self.node_of(id);
+        let mut value = self.compute(id, node)?;
+        if node.uses > 1 {
+            if let Value::Vector(vector) = value {
+                value = Value::Vector(Vector::Ready(self.collect(vector, node.grid)?));
+            }
+            self.known.insert(id, value.clone());
+        }
+        self.nodes[id].time += began.elapsed();
+        self.nodes[id].series = match &value {
+            Value::Vector(Vector::Ready(matrix)) => matrix.len() as u64,
+            Value::Vector(Vector::Lazy(stream)) => stream.metas.len() as u64,
+            _ => 1,
+        };
+        Ok(value)
+    }
+
+    fn compute(&mut self, id: NodeId, node: &'q Node) -> Result<Value, Error> {
+        let vector = match &node.kind {
+            Kind::Number(value) => return Ok(Value::Scalar(Scalar::Same(*value))),
+            Kind::Text(text) => return Ok(Value::Text(text.clone())),
+            Kind::Broadcast(input) => return self.broadcast(*input, node.grid),
+            Kind::Select(selector) => {
+                let select = selector.select;
+                let leaf = stream::Leaf::Instant(*selector);
+                Vector::Lazy(Arc::new(self.leaf(id, stream::Source::Select(select), leaf, node, false)))
+            }
+            Kind::SampleTime { selector, start } => {
+                let source = stream::Source::Select(selector.select);
+                let leaf = stream::Leaf::SampleTime { selector: *selector, start: *start };
+                Vector::Lazy(Arc::new(self.leaf(id, source, leaf, node, true)))
+            }
+            Kind::Points { .. } => {
+                return Err(Error::Plan("a range vector is an argument of functions only".to_owned()));
+            }
+            Kind::Range { function, source, windows, args, absent } => {
+                let mut scalars = Vec::new();
+                for &arg in args {
+                    scalars.push(self.scalar(arg)?);
+                }
+                instant::check_range_args(*function, &scalars, node, &mut self.annotations)?;
+                let source = self.source(source)?;
+                let keep_name = matches!(function, FunctionId::LastOverTime | FunctionId::FirstOverTime);
+                let leaf = stream::Leaf::Range { function: *function, windows: *windows, args: scalars };
+                let stream = self.leaf(id, source, leaf, node, !keep_name);
+                if let Some(labels) = absent {
+                    let matrix = self.absent(Vector::Lazy(Arc::new(stream)), labels, node.grid)?;
+                    Vector::Ready(Arc::new(matrix))
+                } else {
+                    self.without_clashes(stream)?
+                }
+            }
+            Kind::Call { function, args, absent } => {
+                return self.call(*function, args, absent.as_ref(), node);
+            }
+            Kind::Info(info) => Vector::Ready(Arc::new(self.info(info, node)?)),
+            Kind::Aggregate { .. } => Vector::Ready(Arc::new(self.aggregate(node)?)),
+            Kind::Binary { op, left, right, return_bool, matching } => {
+                return self.binary(*op, *left, *right, *return_bool, matching.as_deref(), node);
+            }
+            Kind::Negative(input) => match self.eval(*input)? {
+                Value::Scalar(scalar) => return Ok(Value::Scalar(map_scalar(&scalar, |value| -value))),
+                Value::Vector(vector) => return self.stage(vector, node.grid, true, instant::negate),
+                Value::Text(_) => return Err(Error::Plan("a string has no sign".to_owned())),
+            },
+        };
+        Ok(Value::Vector(vector))
+    }
+
+    /// A stream of all series of `source`. `drops_name`: the function makes another metric of it.
+    fn leaf(
+        &self,
+        id: NodeId,
+        source: stream::Source,
+        leaf: stream::Leaf,
+        node: &Node,
+        drops_name: bool,
+    ) -> Stream {
+        let metas = (0..source.len(self.context))
+            .map(|index| {
+                let mut meta = source.meta(self.context, index);
+                if drops_name {
+                    self.drop_name(&mut meta);
+                }
+                meta
+            })
+            .collect();
+        Stream { node: id, metas, source, leaf, grid: node.grid, steps: node.grid.count, stages: Vec::new() }
+    }
+
+    /// Marks the name for removal, or removes it when removal is not delayed.
+    pub(crate) fn drop_name(&self, meta: &mut matrix::Meta) {
+        if self.context.plan.options.delayed_name_removal {
+            meta.drop_name = true;
+        } else {
+            meta.labels = labels::without_metadata(&meta.labels);
+        }
+    }
+
+    /// When names are removed at once, two series may have become one, which is an error.
+    fn without_clashes(&mut self, stream: Stream) -> Result<Vector, Error> {
+        if !self.context.plan.options.delayed_name_removal {
+            let mut seen = std::collections::HashSet::with_capacity(stream.metas.len());
+            if stream.metas.iter().any(|meta| !seen.insert(&meta.labels)) {
+                let grid = Grid { count: stream.steps, ..stream.grid };
+                let matrix = self.collect(Vector::Lazy(Arc::new(stream)), grid)?;
+                let mut seen = std::collections::HashSet::with_capacity(matrix.len());
+                if matrix.metas.iter().any(|meta| !seen.insert(&meta.labels)) {
+                    return Err(matrix::same_labels());
+                }
+                return Ok(Vector::Ready(matrix));
+            }
+        }
+        Ok(Vector::Lazy(Arc::new(stream)))
+    }
+
+    fn source(&mut self, source: &RangeSource) -> Result<stream::Source, Error> {
+        match source {
+            RangeSource::Select(select) => Ok(stream::Source::Select(*select)),
+            RangeSource::Subquery(input) => {
+                let grid = self.node_of(*input).grid;
+                let matrix = match self.eval(*input)? {
+                    Value::Vector(vector) => self.collect(vector, grid)?,
+                    Value::Scalar(scalar) => {
+                        let mut matrix = Matrix::new(grid.count);
+                        matrix.push(matrix::Meta::empty(), full_row(&scalar, grid).view());
+                        Arc::new(matrix)
+                    }
+                    Value::Text(_) => return Err(Error::Plan("a subquery of a string".to_owned())),
+                };
+                Ok(stream::Source::Matrix(matrix, grid))
+            }
+        }
+    }
+
+    fn broadcast(&mut self, input: NodeId, grid: Grid) -> Result<Value, Error> {
+        Ok(match self.eval(input)? {
+            Value::Scalar(scalar) => Value::Scalar(Scalar::Same(scalar.at(0))),
+            Value::Text(text) => Value::Text(text),
+            Value::Vector(vector) => {
+                let steps = grid.count;
+                let single = self.node_of(input).grid;
+                let mut stream = self.stream(vector, single);
+                stream.stages.push(Arc::new(move |row: &mut Row, _: &mut Annotations| row.broadcast(steps)));
+                stream.steps = steps;
+                Value::Vector(Vector::Lazy(Arc::new(stream)))
+            }
+        })
+    }
+
+    /// Adds something that is done to each series.
+    pub(crate) fn stage(
+        &mut self,
+        vector: Vector,
+        grid: Grid,
+        drops_name: bool,
+        stage: impl Fn(&mut Row, &mut Annotations) + Send + Sync + 'static,
+    ) -> Result<Value, Error> {
+        let mut stream = self.stream(vector, grid);
+        stream.stages.push(Arc::new(stage));
+        if drops_name {
+            for meta in &mut stream.metas {
+                self.drop_name(meta);
+            }
+        }
+        if drops_name && !self.context.plan.options.delayed_name_removal {
+            let mut seen = std::collections::HashSet::with_capacity(stream.metas.len());
+            if stream.metas.iter().any(|meta| !seen.insert(&meta.labels)) {
+                let matrix = self.collect(Vector::Lazy(Arc::new(stream)), grid)?;
+                let merged = Arc::unwrap_or_clone(matrix).merge_same_labels()?;
+                return Ok(Value::Vector(Vector::Ready(Arc::new(merged))));
+            }
+        }
+        Ok(Value::Vector(Vector::Lazy(Arc::new(stream))))
+    }
+
+    pub(crate) fn scalar(&mut self, id: NodeId) -> Result<Scalar, Error> {
+        match self.eval(id)? {
+            Value::Scalar(scalar) => Ok(scalar),
+            _ => Err(Error::Plan("expected a scalar".to_owned())),
+        }
+    }
+
+    pub(crate) fn text(&mut self, id: NodeId) -> Result<String, Error> {
+        match self.eval(id)? {
+            Value::Text(text) => Ok(text),
+            _ => Err(Error::Plan("expected a string".to_owned())),
+        }
+    }
+
+    pub(crate) fn vector(&mut self, id: NodeId) -> Result<Vector, Error> {
+        match self.eval(id)? {
+            Value::Vector(vector) => Ok(vector),
+            _ => Err(Error::Plan("expected an instant vector".to_owned())),
+        }
+    }
+
+    pub(crate) fn matrix(&mut self, id: NodeId) -> Result<Arc<Matrix>, Error> {
+        let vector = self.vector(id)?;
+        self.collect(vector, self.node_of(id).grid)
+    }
+
+    /// The vector as a stream.
+    pub(crate) fn stream(&self, vector: Vector, grid: Grid) -> Stream {
+        match vector {
+            Vector::Lazy(stream) => Arc::unwrap_or_clone(stream),
+            Vector::Ready(matrix) => Stream {
+                node: usize::MAX,
+                metas: matrix.metas.clone(),
+                leaf: stream::Leaf::Rows,
+                steps: grid.count,
+                source: stream::Source::Matrix(matrix, grid),
+                grid,
+                stages: Vec::new(),
+            },
+        }
+    }
+
+    /// The vector as a matrix.
+    pub(crate) fn collect(&mut self, vector: Vector, grid: Grid) -> Result<Arc<Matrix>, Error> {
+        match vector {
+            Vector::Ready(matrix) => Ok(matrix),
+            Vector::Lazy(stream) => {
+                let began = Instant::now();
+                let stream = Arc::unwrap_or_clone(stream);
+                let id = stream.node;
+                debug_assert_eq!(stream.steps, grid.count);
+                let matrix = stream::collect(self, &stream)?;
+                if let Some(stats) = self.nodes.get_mut(id) {
+                    stats.series = matrix.len() as u64;
+                    stats.time += began.elapsed();
+                }
+                Ok(Arc::new(matrix))
+            }
+        }
+    }
+
+    /// Adds what a thread has counted.
+    pub(crate) fn count(&mut self, id: NodeId, samples: u64, per_step: &[u64]) {
+        self.context.samples.fetch_add(samples, Ordering::Relaxed);
+        if let Some(stats) = self.nodes.get_mut(id) {
+            stats.samples += samples;
+        }
+        if let Some(counts) = &mut self.per_step {
+            if per_step.len() == counts.len() {
+                counts.iter_mut().zip(per_step).for_each(|(count, more)| *count += more);
+            } else if let Some(last) = counts.last_mut() {
+                // A subquery's samples belong to no step of the query.
+                *last += samples;
+            }
+        }
+    }
+
+    /// Evaluates a vector function whose value is a row of a single series.
+    pub(crate) fn single(&self, row: &Row, grid: Grid) -> Value {
+        let mut matrix = Matrix::new(grid.count);
+        matrix.push(matrix::Meta::empty(), row.view());
+        Value::Vector(Vector::Ready(Arc::new(matrix)))
+    }
+}
+
+pub(crate) fn full_row(scalar: &Scalar, grid: Grid) -> Row {
+    Row::full((0..grid.count).map(|step| scalar.at(step)).collect())
+}
+
+pub(crate) fn map_scalar(scalar: &Scalar, f: impl Fn(f64) -> f64) -> Scalar {
+    match scalar {
+        Scalar::Same(value) => Scalar::Same(f(*value)),
+        Scalar::Each(values) => Scalar::Each(Arc::new(values.iter().map(|&value| f(value)).collect())),
+    }
+}
+
+/// The value type that a node has, for nodes that are looked at from outside.
+pub(crate) fn is_scalar(node: &Node) -> bool {
+    node.value_type == ValueType::Scalar
+}
