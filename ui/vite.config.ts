@@ -16,5 +16,5 @@ export default defineConfig({
   },
   worker: { format: 'es' },
   server: { proxy: { '/api': server, '/-': server } },
-  test: { include: ['src/**/*.test.ts', 'tests/*.test.ts'], environment: 'node' },
+  test: { testTimeout: 30_000, include: ['src/**/*.test.ts', 'tests/*.test.ts'], environment: 'node' },
 });

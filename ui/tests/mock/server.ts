@@ -57,15 +57,22 @@ export async function start(root: string, servers: number, port = 0): Promise<Mo
     const frames = Math.floor((to - from) / step) + 1;
     const halls = [...new Set(made.racks.map((rack) => rack.hall))];
     const owner = made.racks.map((rack) => halls.indexOf(rack.hall));
+    let last = '';
+    let now = made.quiet;
     const states = Array.from({ length: frames }, (_, i) => {
       const share = i / Math.max(1, frames - 1);
-      const now = made.quiet.slice();
-      made.racks.forEach((rack, r) => {
-        const h = (owner[r] ?? 0) / halls.length;
-        const early = share > 0.2 && share < 0.28 && h > 0.4 && h < 0.5;
-        if (share > 0.78 + 0.2 * h || early) now.set(made.codes.subarray(rack.first, rack.first + rack.used), rack.first);
+      const bad = halls.filter((_, n) => {
+        const h = n / halls.length;
+        return share > 0.78 + 0.2 * h || (share > 0.2 && share < 0.28 && h > 0.4 && h < 0.5);
       });
-      return i === frames - 1 ? codes : now;
+      if (i === frames - 1) return codes;
+      if (bad.join() === last) return now;
+      last = bad.join();
+      now = made.quiet.slice();
+      made.racks.forEach((rack, r) => {
+        if (bad.includes(halls[owner[r] ?? 0] ?? '')) now.set(made.codes.subarray(rack.first, rack.first + rack.used), rack.first);
+      });
+      return now;
     });
     return encodeHistory(made.hash, from, step, made.servers, states);
   }

@@ -334,16 +334,19 @@ export function decodeHistory(bytes: Uint8Array): History {
 export function encodeHistory(hash: bigint, from: number, step: number, servers: number, states: readonly (Uint8Array | undefined)[]): Uint8Array {
   const w = new Writer().ascii('BWFH').u8(1).u8(2).u16(0).u32(servers).u64(hash).i64(from).u32(step).u32(states.length);
   let before: Uint8Array | undefined;
+  let count = [0, 0, 0, 0];
   states.forEach((codes, i) => {
     if (!codes) {
       w.u8(2).varint(0).varint(0).varint(0).varint(0);
       before = undefined;
       return;
     }
-    const count = [0, 0, 0, 0];
-    for (const code of codes) count[code] = (count[code] as number) + 1;
     const key = !before || i % 64 === 0;
-    const body = key || !before ? packRuns(codes, 2) : encodeDelta(before, codes);
+    if (codes !== before) {
+      count = [0, 0, 0, 0];
+      for (const code of codes) count[code] = (count[code] as number) + 1;
+    }
+    const body = key || !before ? packRuns(codes, 2) : codes === before ? new Uint8Array(0) : encodeDelta(before, codes);
     w.u8(key ? 0 : 1).varint(count[1] as number).varint(count[2] as number).varint(count[3] as number).varint(body.length).put(body);
     before = codes;
   });
