@@ -11,6 +11,7 @@
 //! | [`eval`] | evaluation of a plan |
 //! | [`functions`] | the signatures of all functions |
 //! | [`histogram`] | arithmetic on native histograms |
+//! | `json` | the tree as `parse_query` shows it |
 //! | [`kahan`] | compensated sums and means |
 //! | [`number`] | floats as Go prints them |
 //! | `lexer`, `parser`, `typecheck`, `patterns` | text to tree |
@@ -29,6 +30,7 @@ pub mod error;
 pub mod eval;
 pub mod functions;
 pub mod histogram;
+mod json;
 pub mod kahan;
 mod lexer;
 pub mod number;

@@ -284,8 +284,108 @@ fn depth_and_length_are_bounded() {
     assert!(err.contains("max_query_bytes"), "{err}");
 }
 
+/// Texts of expressions, by type: what a grammar-aware user might write.
+fn vector() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        "[a-z_:][a-z0-9_:]{0,4}",
+        Just("{\"a.b\", c=~\"d|e.*\"}".to_owned()),
+        Just("sum".to_owned()),
+        Just("x{y!=\"z\\n\"} @ end()".to_owned()),
+        Just("x offset -(step() * 2)".to_owned()),
+        Just("x @ -12.345 offset 1w".to_owned()),
+    ];
+    leaf.prop_recursive(5, 40, 3, |inner| {
+        let op = proptest::sample::select(vec![
+            "+",
+            "-",
+            "*",
+            "/",
+            "%",
+            "^",
+            "atan2",
+            "==",
+            "!= bool",
+            "<",
+            ">= bool",
+            "and",
+            "or",
+            "unless",
+            "</",
+            ">/",
+            "+ on (a)",
+            "* ignoring (a, b) group_left (c)",
+            "/ on () group_right ()",
+            "+ fill (-1.5)",
+            "- on (\"a.b\") fill_left (1) fill_right (Inf)",
+        ]);
+        let aggregate = proptest::sample::select(vec![
+            "sum",
+            "avg by (a)",
+            "count without ()",
+            "group by (\"x.y\", z)",
+            "max without (a)",
+        ]);
+        let range = proptest::sample::select(vec![
+            "5m",
+            "1h30m",
+            "500ms",
+            "1m + 2m * 3",
+            "min_of(step(), 5m)",
+            "(1h) - range() % 7",
+            "1h:",
+            "2m:30s",
+            "1h:(1m)",
+        ]);
+        let scalar = proptest::sample::select(vec![
+            "1",
+            "-2.5e3",
+            "5m",
+            "NaN",
+            "scalar(a)",
+            "(1 + 2)",
+            "pi()",
+            "0x1f",
+        ]);
+        prop_oneof![
+            (inner.clone(), op, inner.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+            (inner.clone(), scalar.clone()).prop_map(|(a, s)| format!("{s} * {a} > {s}")),
+            inner.clone().prop_map(|a| format!("({a})")),
+            inner.clone().prop_map(|a| format!("-{a}")),
+            (aggregate, inner.clone()).prop_map(|(op, a)| format!("{op} ({a})")),
+            (scalar.clone(), inner.clone()).prop_map(|(k, a)| format!("topk by (b) ({k}, {a})")),
+            (range, scalar, inner.clone()).prop_map(|(r, s, a)| match r.contains(':') {
+                true => format!("quantile_over_time({s}, ({a})[{r}] @ start())"),
+                false => format!("rate(m{{a=\"b\"}}[{r}] offset 5m) + abs({a})"),
+            }),
+            inner.prop_map(|a| format!("label_replace({a}, \"a\", '$1', `b`, \"\\x41\")")),
+        ]
+    })
+}
+
+/// The tree without positions.
+fn without_spans(expr: &Expr) -> String {
+    let text = format!("{expr:?}");
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some((before, after)) = rest.split_once("Span { start: ") {
+        out.push_str(before);
+        rest = after.split_once('}').map_or("", |(_, tail)| tail);
+    }
+    out + rest
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn what_is_printed_reads_back_the_same(input in vector()) {
+        // Some combinations have no meaning (`a and fill (1) b`); those are no subject here.
+        let Ok(expr) = parse_all(&input) else { return Ok(()) };
+        for printed in [expr.to_string(), crate::print::prettify(&expr)] {
+            let again = parse_all(&printed).map_err(|err| TestCaseError::fail(format!("{printed}: {err}")))?;
+            prop_assert_eq!(without_spans(&again), without_spans(&expr), "{} printed as {}", input, printed);
+        }
+    }
 
     #[test]
     fn no_text_makes_the_parser_panic(input in "\\PC{0,60}") {
