@@ -2,7 +2,7 @@
 //!
 //! Implements [`Querier`] for one tenant, so that it can stand in for a storage anywhere. Counter reset hints of native
 //! histograms are given back as Prometheus' TSDB does: what follows another histogram without a reset is known to be no
-//! reset, what was detected or sent as a reset is one, and the first of a run is not known.
+//! reset, what was sent as a reset is one, and of everything else nothing is known.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -132,10 +132,9 @@ impl Run {
                 let same_layout =
                     last.schema == histogram.schema && last.zero_threshold == histogram.zero_threshold;
                 match () {
-                    () if histogram.count < last.count => ResetHint::Reset,
                     () if !same_layout => ResetHint::Unknown,
-                    () if last.custom_values != histogram.custom_values => ResetHint::Reset,
-                    () if is_reset(&unhinted, last) => ResetHint::Reset,
+                    () if last.custom_values != histogram.custom_values => ResetHint::Unknown,
+                    () if is_reset(&unhinted, last) => ResetHint::Unknown,
                     () => ResetHint::NotReset,
                 }
             }

@@ -199,7 +199,7 @@ fn resets_are_known_as_a_storage_knows_them() {
         [
             "0:Unknown",
             "1:NotReset",
-            "2:Reset",
+            "2:Unknown",
             "3:NotReset",
             "4:Unknown",
             "5:Reset",

@@ -4,3 +4,4 @@
 mod conformance;
 mod evaluation;
 mod oracle;
+mod scripts;
