@@ -51,6 +51,9 @@ pub enum Error {
     /// A budget or limit was reached.
     #[error(transparent)]
     OverBudget(#[from] model::budget::OverBudget),
+    /// A bound of storage itself was reached.
+    #[error("{0}")]
+    Limit(String),
     /// Storage is being closed.
     #[error("storage is closed")]
     Closed,
@@ -76,7 +79,7 @@ impl Error {
             }
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Invalid(_) => ErrorKind::Invalid,
-            Self::OverBudget(_) => ErrorKind::Limit,
+            Self::OverBudget(_) | Self::Limit(_) => ErrorKind::Limit,
         }
     }
 }

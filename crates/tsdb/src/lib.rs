@@ -1,20 +1,46 @@
 //! Time-series storage on a local disk: a head in memory behind a write-ahead log, and immutable blocks.
 //!
-//! Synchronous inside; only `seam` is asynchronous.
+//! Synchronous inside; only `seam` is asynchronous. Concepts: docs/concepts/storage.md; bytes on disk: docs/formats/.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`block`] | immutable folders of series in a time range, with their index |
 //! | [`chunk`] | compressed columns: values, times, native histograms, start timestamps |
 //! | [`compact`] | several blocks become one; what to merge next |
+//! | [`config`] | settings |
+//! | [`db`] | the database: opens, recovers, hands batches and queries to their tenant |
 //! | [`disk`] | the file system seam: the real one, and one that fails and crashes on demand |
 //! | [`error`] | what can go wrong |
+//! | `head` | the newest samples: index, groups, sealed files |
+//! | [`metrics`] | what storage counts about itself |
+//! | `query` | head and blocks as one set of series |
+//! | `recovery` | a folder becomes a head again |
+//! | `seam` | `model::Appender` and `model::Querier` |
+//! | `tenant` | one tenant's head, log and files |
+//! | `wal` | the write-ahead log and the series log |
 
 pub mod block;
 pub mod chunk;
 pub mod compact;
+pub mod config;
+pub mod db;
 pub mod disk;
 pub mod error;
+#[allow(dead_code, reason = "dropping idle series and statistics come with maintenance")]
+mod head;
 mod index;
+pub mod metrics;
+mod query;
+mod recovery;
+mod seam;
+#[allow(dead_code, reason = "dropping idle series comes with maintenance")]
+mod tenant;
+#[allow(dead_code, reason = "rewriting the series log comes with maintenance")]
+mod wal;
 
+pub use config::Config;
+pub use db::Db;
+pub use disk::{Disk, RealDisk};
 pub use error::{Error, Result};
+pub use metrics::Metrics;
+pub use recovery::Recovered;

@@ -1,0 +1,166 @@
+//! Settings of storage.
+
+use std::path::PathBuf;
+
+use model::duration::PromDuration;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+/// When an acknowledged sample is safe, and from what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// Synced to the disk before the answer: survives a power loss.
+    #[default]
+    Always,
+    /// Written before the answer, synced every `sync_interval`: survives the death of the process; a power loss may take
+    /// the last interval.
+    Interval,
+    /// Written before the answer, synced when the operating system likes: survives the death of the process.
+    Os,
+}
+
+/// The write-ahead log.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WalConfig {
+    /// When an acknowledged sample is safe: `always` (default), `interval` or `os`.
+    pub durability: Durability,
+    /// How often the log is synced under `interval`.
+    pub sync_interval: PromDuration,
+    /// Size of a segment in bytes; its room on the disk is reserved when it is created.
+    pub segment_bytes: u64,
+    /// How many unwritten bytes may wait for the disk; beyond that, senders wait (back-pressure of a slow disk).
+    pub queue_bytes: u64,
+    /// How long a sender waits for a slow disk before the append is refused as unavailable.
+    pub queue_timeout: PromDuration,
+}
+
+impl Default for WalConfig {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Always,
+            sync_interval: PromDuration(1000),
+            segment_bytes: 64 << 20,
+            queue_bytes: 32 << 20,
+            queue_timeout: PromDuration(10_000),
+        }
+    }
+}
+
+/// Bounds of one tenant. 0 means "no bound".
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Series in the head.
+    pub series: u64,
+    /// Series of one metric name in the head.
+    pub series_per_metric: u64,
+    /// Labels of a series, the metric name included.
+    pub labels_per_series: usize,
+    /// Bytes of a label name.
+    pub label_name_bytes: usize,
+    /// Bytes of a label value.
+    pub label_value_bytes: usize,
+    /// Exemplars that are kept; the oldest give way.
+    pub exemplars: usize,
+    /// Metric names of which type, help and unit are kept.
+    pub metadata: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            series: 10_000_000,
+            series_per_metric: 2_000_000,
+            labels_per_series: 100,
+            label_name_bytes: 1024,
+            label_value_bytes: 16 << 10,
+            exemplars: 100_000,
+            metadata: 100_000,
+        }
+    }
+}
+
+/// Local storage.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The data folder. Each tenant has a folder of its own in it.
+    pub path: PathBuf,
+    /// Blocks wholly older than this are deleted.
+    pub retention: PromDuration,
+    /// The oldest blocks are deleted while all blocks of all tenants together take more bytes than this; 0 for no bound.
+    pub retention_bytes: u64,
+    /// How much older than the newest sample of its tenant (or than now, whichever is earlier) a sample may be.
+    pub out_of_order_window: PromDuration,
+    /// How far in the future a sample may be.
+    pub future_limit: PromDuration,
+    /// Blocks hold this much time and start at multiples of it.
+    pub block_range: PromDuration,
+    /// How often the newest samples are compressed into a sealed file, which bounds what a restart has to replay.
+    pub seal_interval: PromDuration,
+    /// Samples are sealed early when those in memory take more bytes than this.
+    pub seal_bytes: u64,
+    /// A series without samples for this long is dropped from memory once its samples are in blocks.
+    pub idle_timeout: PromDuration,
+    /// Appends are refused while the disk has less room than this, so that blocks can still be written.
+    pub min_free_bytes: u64,
+    /// How long an append is refused at once after the disk refused one, before the disk is tried again.
+    pub disk_retry: PromDuration,
+    /// How many tenants there may be; 0 for no bound.
+    pub max_tenants: usize,
+    /// The write-ahead log.
+    pub wal: WalConfig,
+    /// Bounds of each tenant.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("data"),
+            retention: PromDuration(15 * 86_400_000),
+            retention_bytes: 0,
+            out_of_order_window: PromDuration(30 * 60_000),
+            future_limit: PromDuration(10 * 60_000),
+            block_range: PromDuration(2 * 3_600_000),
+            seal_interval: PromDuration(4 * 60_000),
+            seal_bytes: 512 << 20,
+            idle_timeout: PromDuration(10 * 60_000),
+            min_free_bytes: 64 << 20,
+            disk_retry: PromDuration(1000),
+            max_tenants: 1000,
+            wal: WalConfig::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// `Invalid`, with the field's name.
+    pub fn check(&self) -> Result<()> {
+        let bad = |text: &str| Err(Error::Invalid(text.to_owned()));
+        if self.block_range.ms() < 60_000 {
+            return bad("tsdb.block_range must be at least 1m");
+        }
+        if self.retention.ms() < self.block_range.ms() {
+            return bad("tsdb.retention must be at least tsdb.block_range");
+        }
+        if self.wal.segment_bytes < 4096 {
+            return bad("tsdb.wal.segment_bytes must be at least 4096");
+        }
+        if self.wal.queue_bytes < 4096 {
+            return bad("tsdb.wal.queue_bytes must be at least 4096");
+        }
+        if self.seal_interval.ms() <= 0 {
+            return bad("tsdb.seal_interval must be more than 0");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,273 @@
+//! The database: opens and recovers the data folder, and hands batches and queries to their tenant.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use model::seam::{Names, Select, Selected, SeriesExemplars, TimeRange};
+use model::{Appended, Batch, Budget, Clock, Labels, Metadata, Selector, TenantId};
+use parking_lot::RwLock;
+
+use crate::config::Config;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::head::append::Outcome;
+use crate::metrics::Metrics;
+use crate::query::{self, DbSeries};
+use crate::recovery::Recovered;
+use crate::tenant::{Shared, Tenant};
+
+/// Name of the lock file; no tenant can have it.
+const LOCK: &str = ".lock";
+
+/// The database of one data folder. Every method may be called from any thread.
+pub struct Db {
+    shared: Shared,
+    tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
+    recovered: Recovered,
+    _lock: Box<dyn Send + Sync>,
+}
+
+impl Db {
+    /// Opens a data folder, creating it when it is not there, and recovers what it holds.
+    ///
+    /// # Errors
+    /// `Locked` when another process has it, `Invalid` for settings that make no sense, `Io`, `Corrupt`.
+    pub fn open(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        disk: Arc<dyn Disk>,
+        metrics: Metrics,
+    ) -> Result<Arc<Self>> {
+        config.check()?;
+        let started = std::time::Instant::now();
+        let path = config.path.clone();
+        disk.create_dir_all(&path).map_err(Error::io("create", &path))?;
+        let lock_path = path.join(LOCK);
+        let owner = format!("process {}", std::process::id());
+        let lock = disk.lock(&lock_path, &owner).map_err(|err| match err.kind() {
+            std::io::ErrorKind::WouldBlock => {
+                let owner = disk.read(&lock_path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+                let owner = owner.filter(|o| !o.is_empty()).unwrap_or_else(|| "unknown".to_owned());
+                Error::Locked { path: path.clone(), owner }
+            }
+            _ => Error::io("lock", &lock_path)(err),
+        })?;
+        let shared = Shared { config: Arc::new(config), clock, disk, metrics };
+        let mut tenants = HashMap::new();
+        let mut recovered = Recovered::default();
+        for entry in shared.disk.list(&path).map_err(Error::io("list", &path))? {
+            let Some(id) = entry.is_dir.then(|| TenantId::new(&entry.name).ok()).flatten() else { continue };
+            let (tenant, found) = Tenant::open(&shared, &id)?;
+            recovered.add(found);
+            tenants.insert(id, tenant);
+        }
+        recovered.took_ms = started.elapsed().as_millis() as u64;
+        shared.metrics.replayed_samples.inc_by(recovered.samples);
+        shared.metrics.wal_torn_bytes.inc_by(recovered.torn_bytes);
+        shared.metrics.quarantined_files.inc_by(recovered.quarantined.len() as u64);
+        tracing::info!(%recovered, path = %path.display(), "storage is open");
+        Ok(Arc::new(Self { shared, tenants: RwLock::new(tenants), recovered, _lock: lock }))
+    }
+
+    /// What opening brought back.
+    pub fn recovered(&self) -> &Recovered {
+        &self.recovered
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// Tenants with a folder, sorted.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        let mut ids: Vec<_> = self.tenants.read().keys().cloned().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// The tenant, when it has a folder.
+    pub(crate) fn tenant(&self, id: &TenantId) -> Option<Arc<Tenant>> {
+        self.tenants.read().get(id).cloned()
+    }
+
+    fn tenant_or_new(&self, id: &TenantId) -> Result<Arc<Tenant>> {
+        if let Some(tenant) = self.tenant(id) {
+            return Ok(tenant);
+        }
+        let mut tenants = self.tenants.write();
+        if let Some(tenant) = tenants.get(id) {
+            return Ok(Arc::clone(tenant));
+        }
+        let limit = self.shared.config.max_tenants;
+        if limit > 0 && tenants.len() >= limit {
+            return Err(Error::Limit(format!(
+                "there are {limit} tenants already and {id} would be one more; raise tsdb.max_tenants"
+            )));
+        }
+        let (tenant, _) = Tenant::open(&self.shared, id)?;
+        tenants.insert(id.clone(), Arc::clone(&tenant));
+        Ok(tenant)
+    }
+
+    /// Every tenant.
+    pub(crate) fn all_tenants(&self) -> Vec<Arc<Tenant>> {
+        let mut tenants: Vec<_> = self.tenants.read().values().cloned().collect();
+        tenants.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        tenants
+    }
+
+    /// Stores a batch in memory and hands it to the log; the ticket in the outcome says when it is durable.
+    pub(crate) fn begin_append(&self, tenant: &TenantId, batch: &Batch) -> Result<(Arc<Tenant>, Outcome)> {
+        let tenant = self.tenant_or_new(tenant)?;
+        let outcome = tenant.append(batch, self.shared.clock.now().ms())?;
+        Ok((tenant, outcome))
+    }
+
+    /// Stores a batch and waits until it is as durable as the policy says.
+    ///
+    /// # Errors
+    /// `ReadOnly` while the disk refuses: nothing is acknowledged, send the same batch again later. `Limit` for a tenant
+    /// too many.
+    pub fn append(&self, tenant: &TenantId, batch: &Batch) -> Result<Appended> {
+        let (tenant, outcome) = self.begin_append(tenant, batch)?;
+        if let Some(ticket) = outcome.ticket {
+            ticket.wait()?;
+        }
+        tenant.count_accepted(&outcome.appended);
+        Ok(outcome.appended)
+    }
+
+    /// Whether an append would have to wait for a slow disk.
+    pub(crate) fn would_wait(&self, tenant: &TenantId) -> bool {
+        self.tenant(tenant).is_none_or(|tenant| tenant.wal.is_full())
+    }
+
+    /// Finds the series of each selector, in the selectors' order.
+    ///
+    /// # Errors
+    /// `OverBudget`, `Corrupt`.
+    pub fn select(
+        &self,
+        tenant: &TenantId,
+        selects: &[Select],
+        budget: &Arc<Budget>,
+    ) -> Result<Vec<Selected>> {
+        let tenant = self.tenant(tenant);
+        selects
+            .iter()
+            .map(|select| match &tenant {
+                Some(tenant) => query::select(tenant, select, budget),
+                None => Ok(Selected { series: Arc::new(DbSeries::default()), warnings: Vec::new() }),
+            })
+            .collect()
+    }
+
+    /// The label sets of series with samples in `range`, sorted, and what is missing. No selector means all.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn series(
+        &self,
+        tenant: &TenantId,
+        selectors: &[Selector],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<(Vec<Labels>, Vec<String>)> {
+        match self.tenant(tenant) {
+            Some(tenant) => query::series(&tenant, selectors, range, limit),
+            None => Ok(Default::default()),
+        }
+    }
+
+    /// The label names of those series, sorted.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn label_names(
+        &self,
+        tenant: &TenantId,
+        selectors: &[Selector],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Names> {
+        self.names(tenant, limit, |tenant, into| query::label_names(tenant, selectors, range, into))
+    }
+
+    /// The values that label `name` has in those series, sorted.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn label_values(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        selectors: &[Selector],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Names> {
+        self.names(tenant, limit, |tenant, into| query::label_values(tenant, name, selectors, range, into))
+    }
+
+    fn names(
+        &self,
+        tenant: &TenantId,
+        limit: usize,
+        fill: impl FnOnce(&Tenant, &mut BTreeSet<String>) -> Result<Vec<String>>,
+    ) -> Result<Names> {
+        let mut found = BTreeSet::new();
+        let mut warnings = match self.tenant(tenant) {
+            Some(tenant) => fill(&tenant, &mut found)?,
+            None => Vec::new(),
+        };
+        let mut names: Vec<String> = found.into_iter().collect();
+        if limit > 0 && names.len() > limit {
+            names.truncate(limit);
+            warnings.push(query::TRUNCATED.to_owned());
+        }
+        Ok(Names { names, warnings })
+    }
+
+    /// Metadata by metric name; `metric` `None` means all.
+    pub fn metadata(
+        &self,
+        tenant: &TenantId,
+        metric: Option<&str>,
+        limit: usize,
+    ) -> BTreeMap<String, Vec<Metadata>> {
+        let Some(tenant) = self.tenant(tenant) else { return BTreeMap::new() };
+        let meta = tenant.head.meta.lock();
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        match metric {
+            Some(name) => {
+                meta.metadata().get_key_value(name).map(|(n, v)| (n.clone(), v.clone())).into_iter().collect()
+            }
+            None => meta.metadata().iter().take(limit).map(|(n, v)| (n.clone(), v.clone())).collect(),
+        }
+    }
+
+    /// Exemplars of the selected series within `range`.
+    pub fn exemplars(
+        &self,
+        tenant: &TenantId,
+        selectors: &[Selector],
+        range: TimeRange,
+    ) -> Vec<SeriesExemplars> {
+        match self.tenant(tenant) {
+            Some(tenant) => query::exemplars(&tenant, selectors, range),
+            None => Vec::new(),
+        }
+    }
+
+    /// Seals what is in memory, so that the next start has nothing to replay. Call on a clean shutdown.
+    ///
+    /// # Errors
+    /// `Io`, `ReadOnly`: the log still has it.
+    pub fn flush(&self) -> Result<()> {
+        for tenant in self.all_tenants() {
+            tenant.seal(self.shared.clock.now().ms())?;
+        }
+        Ok(())
+    }
+}

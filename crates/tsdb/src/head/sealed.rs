@@ -1,0 +1,422 @@
+//! Sealed files: the head's samples, compressed, on disk and mapped, until a block holds them.
+//!
+//! A seal writes one chunk for every group that has samples: the group's distinct time columns once, and a page of values
+//! for each series that names one of them. What is sealed need not be replayed from the log. Byte layout:
+//! docs/formats/sealed.md.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use model::Samples;
+
+use super::group::Rows;
+use crate::chunk::varint::{Cursor, put, put_signed};
+use crate::chunk::{
+    CorruptChunk, MAX_COUNT, decode_histograms, decode_starts, decode_times, decode_values,
+    encode_histograms, encode_starts, encode_times, encode_values,
+};
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::wal::frame::{self, Frames};
+
+const MAGIC: [u8; 8] = *b"BWSEAL\x01\0";
+
+const HISTOGRAMS: u8 = 1;
+const STARTS: u8 = 2;
+
+/// A sealed file; removed from disk when nothing in it is needed any more.
+#[derive(Debug)]
+pub(crate) struct SealedFile {
+    pub(crate) path: PathBuf,
+    pub(crate) number: u64,
+    pub(crate) max_time: i64,
+    pub(crate) len: u64,
+}
+
+/// One group's samples in a sealed file.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunk {
+    pub(crate) file: Arc<SealedFile>,
+    bytes: Bytes,
+    pub(crate) min_time: i64,
+    pub(crate) max_time: i64,
+}
+
+/// A chunk whose header is read, and whose time columns are decoded.
+#[derive(Debug)]
+pub(crate) struct OpenChunk {
+    /// Distinct time columns.
+    times: Vec<Vec<i64>>,
+    first_column: u32,
+    columns: u32,
+    /// Where the table of page offsets starts in `bytes`.
+    table: usize,
+    bytes: Bytes,
+    path: PathBuf,
+}
+
+/// Encodes what a group has in memory.
+#[derive(Default)]
+pub(crate) struct Encoder {
+    payload: Vec<u8>,
+    pages: Vec<u8>,
+    offsets: Vec<u32>,
+    starts: Vec<usize>,
+    places: Vec<u32>,
+    values: Vec<f64>,
+    times: Vec<i64>,
+    scratch: Vec<u8>,
+}
+
+impl Encoder {
+    /// The frame's payload for the rows of `group`; `None` when there is no sample.
+    pub(crate) fn encode(&mut self, group: u64, rows: &Rows) -> Option<&[u8]> {
+        let (min_time, max_time) = rows.time_range()?;
+        self.pages.clear();
+        self.offsets.clear();
+        self.offsets.push(0);
+        let mut sets: Vec<Vec<i64>> = Vec::new();
+        let mut known: HashMap<Vec<u32>, u32> = HashMap::new();
+        // Counting sort by column.
+        let mut columns = 0usize;
+        self.starts.clear();
+        for row in &rows.rows {
+            row.for_each(|column, _| {
+                let column = column as usize;
+                columns = columns.max(column + 1);
+                if self.starts.len() < column + 2 {
+                    self.starts.resize(column + 2, 0);
+                }
+                self.starts[column + 1] += 1;
+            });
+        }
+        let with_extras = rows.extras.as_deref();
+        if let Some(extras) = with_extras {
+            let last = extras.histograms.iter().map(|(column, ..)| *column as usize + 1).max();
+            columns = columns.max(last.unwrap_or(0));
+        }
+        self.starts.resize(columns + 1, 0);
+        for at in 1..=columns {
+            self.starts[at] += self.starts[at - 1];
+        }
+        let total = self.starts[columns];
+        self.places.clear();
+        self.places.resize(total, 0);
+        self.values.clear();
+        self.values.resize(total, 0.0);
+        let mut next = self.starts.clone();
+        for (place, row) in rows.rows.iter().enumerate() {
+            row.for_each(|column, value| {
+                let at = &mut next[column as usize];
+                self.places[*at] = place as u32;
+                self.values[*at] = value;
+                *at += 1;
+            });
+        }
+        let first_column = (0..columns).find(|&c| {
+            self.starts[c + 1] > self.starts[c]
+                || with_extras.is_some_and(|e| e.histograms.iter().any(|(column, ..)| *column as usize == c))
+        })?;
+        let mut special: HashMap<u32, Samples> = HashMap::new();
+        if let Some(extras) = with_extras {
+            let columns = extras.histograms.iter().map(|h| h.0).chain(extras.starts.iter().map(|s| s.0));
+            for column in columns {
+                special.entry(column).or_default();
+            }
+            for (&column, samples) in &mut special {
+                rows.read(column, samples);
+            }
+        }
+        let mut last_set: Option<(Vec<u32>, u32)> = None;
+        for column in first_column..columns {
+            if let Some(samples) = special.get(&(column as u32)).filter(|s| !s.is_empty()) {
+                let set = sets.iter().position(|set| *set == samples.times).unwrap_or_else(|| {
+                    sets.push(samples.times.clone());
+                    sets.len() - 1
+                });
+                put_page(&mut self.pages, set as u64, samples);
+            } else {
+                let range = self.starts[column]..self.starts[column + 1];
+                if !range.is_empty() {
+                    let places = &self.places[range.clone()];
+                    let set = match &last_set {
+                        Some((same, set)) if same == places => *set,
+                        _ => {
+                            let set = *known.entry(places.to_vec()).or_insert_with(|| {
+                                sets.push(places.iter().map(|&p| rows.rows[p as usize].time).collect());
+                                (sets.len() - 1) as u32
+                            });
+                            last_set = Some((places.to_vec(), set));
+                            set
+                        }
+                    };
+                    put(&mut self.pages, u64::from(set));
+                    self.pages.push(0);
+                    encode_values(&self.values[range], &mut self.pages);
+                }
+            }
+            self.offsets.push(self.pages.len() as u32);
+        }
+
+        let out = &mut self.payload;
+        out.clear();
+        put(out, group);
+        put_signed(out, min_time);
+        put_signed(out, max_time);
+        put(out, sets.len() as u64);
+        for set in &sets {
+            self.scratch.clear();
+            encode_times(set, &mut self.scratch);
+            put(out, set.len() as u64);
+            put(out, self.scratch.len() as u64);
+            out.extend_from_slice(&self.scratch);
+        }
+        put(out, first_column as u64);
+        put(out, (columns - first_column) as u64);
+        for offset in &self.offsets {
+            out.extend_from_slice(&offset.to_le_bytes());
+        }
+        out.extend_from_slice(&self.pages);
+        self.times.clear();
+        Some(out)
+    }
+}
+
+fn put_page(out: &mut Vec<u8>, set: u64, samples: &Samples) {
+    put(out, set);
+    let has_starts = samples.starts.iter().any(|&start| start != 0);
+    out.push(
+        if samples.histograms.is_empty() { 0 } else { HISTOGRAMS } | if has_starts { STARTS } else { 0 },
+    );
+    encode_values(&samples.values, out);
+    if !samples.histograms.is_empty() {
+        put(out, samples.histograms.len() as u64);
+        let mut last = 0;
+        for (at, _) in &samples.histograms {
+            put(out, u64::from(at - last));
+            last = *at;
+        }
+        let histograms: Vec<_> = samples.histograms.iter().map(|(_, h)| Arc::clone(h)).collect();
+        encode_histograms(&histograms, out);
+    }
+    if has_starts {
+        encode_starts(&samples.starts, out);
+    }
+}
+
+/// Writes a sealed file of chunk payloads; whole or absent. Gives back the file and the payloads as mapped.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn write_file(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    number: u64,
+    fill: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
+) -> Result<PathBuf> {
+    let path = dir.join(format!("{number:08}.sealed"));
+    let temporary = dir.join(format!("{number:08}.tmp"));
+    let written = (|| {
+        let mut file = disk.create(&temporary).map_err(Error::io("create", &temporary))?;
+        let mut buffer = MAGIC.to_vec();
+        fill(&mut |payload| {
+            frame::put(&mut buffer, payload);
+            if buffer.len() >= 1 << 20 {
+                file.write_all(&buffer).map_err(Error::io("write", &temporary))?;
+                buffer.clear();
+            }
+            Ok(())
+        })?;
+        file.write_all(&buffer).map_err(Error::io("write", &temporary))?;
+        file.sync().map_err(Error::io("sync", &temporary))?;
+        disk.rename(&temporary, &path).map_err(Error::io("rename", &temporary))?;
+        disk.sync_dir(dir).map_err(Error::io("sync", dir))
+    })();
+    if let Err(err) = written {
+        // Best effort: a left-over is removed when the folder is opened.
+        if let Err(left) = disk.remove_file(&temporary) {
+            tracing::debug!(path = %temporary.display(), error = %left, "a temporary file stays");
+        }
+        return Err(err);
+    }
+    Ok(path)
+}
+
+/// The number in a sealed file's name.
+pub(crate) fn file_number(name: &str) -> Option<u64> {
+    name.strip_suffix(".sealed")?.parse().ok()
+}
+
+/// Opens a sealed file and checks every chunk: `(group, chunk)`.
+///
+/// # Errors
+/// `Io`, `Corrupt`.
+pub(crate) fn open_file(disk: &Arc<dyn Disk>, path: &Path, number: u64) -> Result<Vec<(u64, Chunk)>> {
+    let bytes = disk.map(path).map_err(Error::io("map", path))?;
+    if !bytes.starts_with(&MAGIC) {
+        return Err(Error::corrupt(path, 0, "this is no sealed file of version 1"));
+    }
+    let mut frames = Frames::new(&bytes, MAGIC.len());
+    let mut found = Vec::new();
+    loop {
+        let at = frames.offset();
+        match frames.next() {
+            Ok(None) => break,
+            Err(what) => return Err(Error::corrupt(path, at as u64, what)),
+            Ok(Some(payload)) => {
+                let mut cursor = Cursor::new(payload);
+                let head = (|| Ok((cursor.varint()?, cursor.signed()?, cursor.signed()?)))();
+                let (group, min_time, max_time) =
+                    head.map_err(|err: CorruptChunk| Error::corrupt(path, at as u64, err.to_string()))?;
+                found.push((group, min_time, max_time, bytes.slice_ref(payload)));
+            }
+        }
+    }
+    let max_time = found.iter().map(|f| f.2).max().unwrap_or(i64::MIN);
+    let file = Arc::new(SealedFile { path: path.to_owned(), number, max_time, len: bytes.len() as u64 });
+    Ok(found
+        .into_iter()
+        .map(|(group, min_time, max_time, bytes)| {
+            (group, Chunk { file: Arc::clone(&file), bytes, min_time, max_time })
+        })
+        .collect())
+}
+
+impl Chunk {
+    /// Reads the header and the time columns.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn open(&self) -> Result<OpenChunk> {
+        self.parse().map_err(|err| self.corrupt(err))
+    }
+
+    fn corrupt(&self, err: CorruptChunk) -> Error {
+        Error::corrupt(&self.file.path, 0, err.to_string())
+    }
+
+    fn parse(&self) -> std::result::Result<OpenChunk, CorruptChunk> {
+        let mut cursor = Cursor::new(&self.bytes);
+        cursor.varint()?;
+        cursor.signed()?;
+        cursor.signed()?;
+        let sets = cursor.varint()? as usize;
+        if sets > cursor.rest().len() {
+            return Err(CorruptChunk("more time columns than bytes"));
+        }
+        let mut times = Vec::with_capacity(sets);
+        for _ in 0..sets {
+            let count = cursor.varint()? as usize;
+            let len = cursor.varint()? as usize;
+            let bytes = cursor.bytes(len)?;
+            if count > MAX_COUNT {
+                return Err(CorruptChunk("a time column is too long"));
+            }
+            let mut set = Vec::with_capacity(count.min(len * 64));
+            decode_times(bytes, count, &mut set)?;
+            times.push(set);
+        }
+        let number = |v: u64| u32::try_from(v).map_err(|_| CorruptChunk("a column is impossible"));
+        let first_column = number(cursor.varint()?)?;
+        let columns = number(cursor.varint()?)?;
+        let table = cursor.used();
+        cursor.bytes((columns as usize + 1) * 4)?;
+        Ok(OpenChunk {
+            times,
+            first_column,
+            columns,
+            table,
+            bytes: self.bytes.clone(),
+            path: self.file.path.clone(),
+        })
+    }
+
+    /// Bytes of the chunk in its file.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl OpenChunk {
+    /// Whether the column has samples here.
+    pub(crate) fn has(&self, column: u32) -> bool {
+        self.page(column).is_ok_and(|page| page.is_some())
+    }
+
+    /// Columns with a page here.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = u32> {
+        (self.first_column..self.first_column.saturating_add(self.columns)).filter(|&c| self.has(c))
+    }
+
+    /// The newest sample of `column`.
+    pub(crate) fn last_time(&self, column: u32) -> Option<i64> {
+        let set = Cursor::new(self.page(column).ok()??).varint().ok()?;
+        self.times.get(set as usize)?.last().copied()
+    }
+
+    fn page(&self, column: u32) -> std::result::Result<Option<&[u8]>, CorruptChunk> {
+        let Some(at) = column.checked_sub(self.first_column).filter(|&at| at < self.columns) else {
+            return Ok(None);
+        };
+        let word = |at: usize| {
+            let at = self.table + at * 4;
+            let bytes = &self.bytes[at..at + 4];
+            u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize
+        };
+        let (start, end) = (word(at as usize), word(at as usize + 1));
+        if start == end {
+            return Ok(None);
+        }
+        let pages = &self.bytes[self.table + (self.columns as usize + 1) * 4..];
+        pages.get(start..end).map(Some).ok_or(CorruptChunk("a page is outside its chunk"))
+    }
+
+    /// Appends the samples of `column`; says which time column they have, `None` when there are none.
+    ///
+    /// # Errors
+    /// `Corrupt`; `out` may then hold half of the samples.
+    pub(crate) fn read(&self, column: u32, out: &mut Samples) -> Result<Option<u32>> {
+        self.read_page(column, out).map_err(|err| Error::corrupt(&self.path, 0, err.to_string()))
+    }
+
+    fn read_page(&self, column: u32, out: &mut Samples) -> std::result::Result<Option<u32>, CorruptChunk> {
+        let Some(page) = self.page(column)? else { return Ok(None) };
+        let mut cursor = Cursor::new(page);
+        let set = cursor.varint()? as usize;
+        let times =
+            self.times.get(set).ok_or(CorruptChunk("a page names a time column that is not there"))?;
+        let flags = cursor.byte()?;
+        let before = out.times.len();
+        out.times.extend_from_slice(times);
+        let used = decode_values(cursor.rest(), times.len(), &mut out.values)?;
+        cursor.bytes(used)?;
+        if flags & HISTOGRAMS != 0 {
+            let count = cursor.varint()? as usize;
+            if count > times.len() {
+                return Err(CorruptChunk("more histograms than samples"));
+            }
+            let mut places = Vec::with_capacity(count);
+            let mut last = 0;
+            for _ in 0..count {
+                last += cursor.varint()?;
+                if last >= times.len() as u64 {
+                    return Err(CorruptChunk("a histogram is behind the last sample"));
+                }
+                places.push(before as u32 + last as u32);
+            }
+            let mut histograms = Vec::with_capacity(count);
+            let used = decode_histograms(cursor.rest(), count, &mut histograms)?;
+            cursor.bytes(used)?;
+            out.histograms.extend(places.into_iter().zip(histograms));
+        }
+        if flags & STARTS != 0 {
+            out.starts.resize(before, 0);
+            decode_starts(cursor.rest(), times.len(), &mut out.starts)?;
+        } else if !out.starts.is_empty() {
+            out.starts.resize(out.times.len(), 0);
+        }
+        Ok(Some(set as u32))
+    }
+}

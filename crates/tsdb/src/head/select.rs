@@ -1,0 +1,293 @@
+//! The read path: a snapshot of the groups that a selector touches, decoded series by series.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+
+use hashbrown::HashMap;
+use model::{Labels, Matcher, Samples};
+
+use super::group::{Group, Rows, mix};
+use super::sealed::{Chunk, OpenChunk};
+use super::{Head, split};
+use crate::error::{Error, Result};
+
+/// A group as it was when a query began.
+pub(crate) struct GroupSnapshot {
+    chunks: Vec<Chunk>,
+    opened: OnceLock<std::result::Result<Vec<OpenChunk>, String>>,
+    sealing: Option<Arc<Rows>>,
+    rows: Rows,
+}
+
+/// A series of the head that a selector found.
+pub(crate) struct HeadSeries {
+    pub(crate) hash: u128,
+    pub(crate) labels: Labels,
+    pub(crate) group: u32,
+    pub(crate) column: u32,
+}
+
+/// What a selector found in the head.
+#[derive(Default)]
+pub(crate) struct HeadSelected {
+    pub(crate) groups: Vec<Arc<GroupSnapshot>>,
+    pub(crate) series: Vec<HeadSeries>,
+}
+
+impl GroupSnapshot {
+    /// What `group` holds between `start` and `end`, both included; `None` when that is nothing.
+    fn of(group: &Group, start: i64, end: i64) -> Option<Self> {
+        let state = group.state.lock();
+        let overlaps = |(min, max): (i64, i64)| max >= start && min <= end;
+        let chunks: Vec<_> =
+            state.chunks.iter().filter(|c| overlaps((c.min_time, c.max_time))).cloned().collect();
+        let sealing = state.sealing.clone().filter(|rows| rows.time_range().is_some_and(overlaps));
+        let rows =
+            if state.rows.time_range().is_some_and(overlaps) { state.rows.clone() } else { Rows::default() };
+        drop(state);
+        let empty = chunks.is_empty() && sealing.is_none() && rows.is_empty();
+        (!empty).then(|| Self { chunks, opened: OnceLock::new(), sealing, rows })
+    }
+
+    fn opened(&self) -> Result<&[OpenChunk]> {
+        let opened = self.opened.get_or_init(|| {
+            self.chunks.iter().map(|chunk| chunk.open().map_err(|err| err.to_string())).collect()
+        });
+        match opened {
+            Ok(chunks) => Ok(chunks),
+            Err(what) => {
+                let path = self.chunks.first().map(|c| c.file.path.clone()).unwrap_or_default();
+                Err(Error::corrupt(&path, 0, what.clone()))
+            }
+        }
+    }
+
+    /// Whether the column has a sample here at all.
+    fn has(&self, column: u32) -> bool {
+        let in_rows = |rows: &Rows| {
+            rows.rows.iter().any(|row| row.get(column).is_some())
+                || rows.extras.as_ref().is_some_and(|e| e.histograms.iter().any(|(c, ..)| *c == column))
+        };
+        in_rows(&self.rows)
+            || self.sealing.as_deref().is_some_and(in_rows)
+            // A damaged chunk is reported when it is read.
+            || self.opened().map_or(true, |chunks| chunks.iter().any(|chunk| chunk.has(column)))
+    }
+
+    /// Appends all samples of the column; times may overlap what `out` has, then the older seal wins.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn read(&self, column: u32, out: &mut Samples) -> Result<()> {
+        for (at, chunk) in self.opened()?.iter().enumerate() {
+            let before = out.times.len();
+            if let Some(set) = chunk.read(column, out)? {
+                let id = std::ptr::from_ref(chunk) as usize as u64;
+                out.times_id = mix(out.times_id, id.wrapping_add((u64::from(set) << 48) + at as u64));
+                join(out, before);
+            }
+        }
+        for rows in self.sealing.as_deref().into_iter().chain([&self.rows]) {
+            if rows.is_empty() {
+                continue;
+            }
+            let mut part = Samples { times_id: out.times_id, ..Samples::default() };
+            rows.read(column, &mut part);
+            append(out, part);
+        }
+        Ok(())
+    }
+
+    /// Memory that the snapshot keeps alive beyond the head's own, in bytes.
+    fn bytes(&self) -> u64 {
+        (size_of::<Self>() + self.chunks.len() * size_of::<Chunk>() + self.rows.rows.len() * 8) as u64
+    }
+}
+
+/// Appends `part`, whose times may overlap those of `out`.
+pub(crate) fn append(out: &mut Samples, part: Samples) {
+    let before = out.times.len();
+    let Samples { times_id, times, values, histograms, starts } = part;
+    out.times_id = times_id;
+    if !out.starts.is_empty() || !starts.is_empty() {
+        out.starts.resize(before, 0);
+        out.starts.extend_from_slice(&starts);
+        out.starts.resize(before + times.len(), 0);
+    }
+    out.times.extend_from_slice(&times);
+    out.values.extend_from_slice(&values);
+    out.histograms.extend(histograms.into_iter().map(|(at, h)| (at + before as u32, h)));
+    join(out, before);
+}
+
+/// Makes one ascending column of the two that meet at `middle`; of two samples at one time the left one stays.
+pub(crate) fn join(out: &mut Samples, middle: usize) {
+    if middle == 0 || middle == out.times.len() || out.times[middle - 1] < out.times[middle] {
+        return;
+    }
+    let old = std::mem::take(out);
+    let (mut left, mut right) = (0, middle);
+    while left < middle || right < old.times.len() {
+        let take_left = right == old.times.len() || (left < middle && old.times[left] <= old.times[right]);
+        let at = if take_left { left } else { right };
+        if take_left {
+            if right < old.times.len() && old.times[right] == old.times[left] {
+                right += 1;
+            }
+            left += 1;
+        } else {
+            right += 1;
+        }
+        copy(&old, at, out);
+    }
+    out.times_id = times_hash(&out.times);
+}
+
+fn copy(from: &Samples, at: usize, out: &mut Samples) {
+    match from.histogram(at) {
+        Some(histogram) => out.push_histogram(from.times[at], Arc::clone(histogram)),
+        None => out.push_float(from.times[at], from.values[at]),
+    }
+    if let Some(start) = from.start(at) {
+        out.set_last_start(start);
+    }
+}
+
+/// A `times_id` for a column that is not that of its sources.
+fn times_hash(times: &[i64]) -> u64 {
+    times.iter().fold(times.len() as u64, |id, &time| mix(id, time as u64))
+}
+
+/// Drops the samples that `keep` refuses.
+pub(crate) fn retain(samples: &mut Samples, keep: impl Fn(i64) -> bool) {
+    if samples.times.iter().all(|&time| keep(time)) {
+        return;
+    }
+    let old = std::mem::take(samples);
+    for at in (0..old.times.len()).filter(|&at| keep(old.times[at])) {
+        copy(&old, at, samples);
+    }
+    samples.times_id = times_hash(&samples.times);
+}
+
+impl Head {
+    /// Series that pass the matchers and have samples between `start` and `end`, both included.
+    ///
+    /// # Errors
+    /// What `charge` says to the bytes that the answer takes.
+    pub(crate) fn select(
+        &self,
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
+        limit: usize,
+        charge: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<HeadSelected> {
+        let start = start.max(self.min_valid.load(std::sync::atomic::Ordering::Relaxed));
+        if start > end {
+            return Ok(HeadSelected::default());
+        }
+        let index = self.index.read();
+        let numbers = index.select(matchers);
+        charge(numbers.len() * 16)?;
+        let mut found: Vec<(u64, u32)> = numbers.iter().map(|s| (index.place(s).0, s)).collect();
+        // Group by group, so that neighbours share their times.
+        found.sort_unstable();
+        let mut selected = HeadSelected::default();
+        let mut current: Option<(u64, Option<u32>)> = None;
+        let groups = self.groups.read();
+        let mut buffer = Vec::new();
+        for (place, number) in found {
+            let (group_number, column) = split(model::SeriesRef(place));
+            let snapshot = match current {
+                Some((same, snapshot)) if same == group_number => snapshot,
+                _ => {
+                    let group = groups.by_number.get(&group_number);
+                    let snapshot = match group.and_then(|group| GroupSnapshot::of(group, start, end)) {
+                        Some(snapshot) => {
+                            charge(snapshot.bytes())?;
+                            selected.groups.push(Arc::new(snapshot));
+                            Some(selected.groups.len() as u32 - 1)
+                        }
+                        None => None,
+                    };
+                    current = Some((group_number, snapshot));
+                    snapshot
+                }
+            };
+            let Some(group) = snapshot else { continue };
+            if !selected.groups[group as usize].has(column) {
+                continue;
+            }
+            let labels = index.labels(number, &mut buffer);
+            charge((labels.as_encoded().len() + size_of::<HeadSeries>() + 16) as u64)?;
+            let hash = index.hash(labels.as_encoded());
+            selected.series.push(HeadSeries { hash, labels, group, column });
+            if limit > 0 && selected.series.len() >= limit {
+                break;
+            }
+        }
+        Ok(selected)
+    }
+
+    /// Series numbers that pass any of the selectors (all when there is none) and whose group has samples in the range.
+    fn numbers(&self, selectors: &[Vec<Matcher>], start: i64, end: i64) -> roaring::RoaringBitmap {
+        let start = start.max(self.min_valid.load(std::sync::atomic::Ordering::Relaxed));
+        let index = self.index.read();
+        let numbers = if selectors.is_empty() {
+            index.all()
+        } else {
+            selectors.iter().fold(roaring::RoaringBitmap::new(), |union, s| union | index.select(s))
+        };
+        let groups = self.groups.read();
+        let mut in_range: HashMap<u64, bool> = HashMap::new();
+        let passes = |number: &u32| {
+            let (group, _) = split(index.place(*number));
+            *in_range.entry(group).or_insert_with(|| {
+                groups.by_number.get(&group).is_some_and(|group| {
+                    let state = group.state.lock();
+                    let overlaps = |(min, max): (i64, i64)| max >= start && min <= end;
+                    state.chunks.iter().any(|c| overlaps((c.min_time, c.max_time)))
+                        || state.rows.time_range().is_some_and(overlaps)
+                        || state.sealing.as_ref().and_then(|r| r.time_range()).is_some_and(overlaps)
+                })
+            })
+        };
+        roaring::RoaringBitmap::from_sorted_iter(numbers.iter().filter(passes)).expect("a subset ascends")
+    }
+
+    /// Adds the label names of those series.
+    pub(crate) fn label_names(
+        &self,
+        selectors: &[Vec<Matcher>],
+        start: i64,
+        end: i64,
+        into: &mut BTreeSet<String>,
+    ) {
+        let numbers = self.numbers(selectors, start, end);
+        let index = self.index.read();
+        for name in index.names().filter(|name| !into.contains(*name)).collect::<Vec<_>>() {
+            if index.values(name).any(|(_, postings)| postings.intersects(&numbers)) {
+                into.insert(name.to_owned());
+            }
+        }
+    }
+
+    /// Adds the values that label `name` has in those series.
+    pub(crate) fn label_values(
+        &self,
+        name: &str,
+        selectors: &[Vec<Matcher>],
+        start: i64,
+        end: i64,
+        into: &mut BTreeSet<String>,
+    ) {
+        let numbers = self.numbers(selectors, start, end);
+        let index = self.index.read();
+        for (value, postings) in index.values(name) {
+            if postings.intersects(&numbers) {
+                into.insert(value.to_owned());
+            }
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! Recovery: what a tenant's folder holds becomes a head again.
+//!
+//! Series first (series log), then sealed files, then the write-ahead log behind the last seal. Torn ends are cut and
+//! counted; damaged files are moved to the tenant's `quarantine` folder, named in the log and in the report, and the rest
+//! is served.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use model::{Exemplar, Histogram, Metadata, labels};
+
+use crate::chunk::CorruptChunk;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::head::group::{GONE, Group};
+use crate::head::sealed;
+use crate::head::{Head, reference};
+use crate::wal::record::{Reader, Replay};
+use crate::wal::series_log::{Entry, SeriesLog, read_entries};
+
+/// What opening a data folder brought back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Tenants found.
+    pub tenants: usize,
+    /// Series in the heads.
+    pub series: usize,
+    /// Samples replayed from write-ahead logs.
+    pub samples: u64,
+    /// Log segments read.
+    pub segments: usize,
+    /// Sealed files opened.
+    pub sealed_files: usize,
+    /// Blocks opened.
+    pub blocks: usize,
+    /// Bytes cut off torn ends of logs.
+    pub torn_bytes: u64,
+    /// Samples in logs that no series is known for.
+    pub orphans: u64,
+    /// Files that were damaged and are now in a `quarantine` folder.
+    pub quarantined: Vec<PathBuf>,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+impl Recovered {
+    /// Adds what another tenant brought back.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.tenants += other.tenants;
+        self.series += other.series;
+        self.samples += other.samples;
+        self.segments += other.segments;
+        self.sealed_files += other.sealed_files;
+        self.blocks += other.blocks;
+        self.torn_bytes += other.torn_bytes;
+        self.orphans += other.orphans;
+        self.quarantined.extend(other.quarantined);
+    }
+}
+
+impl std::fmt::Display for Recovered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} series of {} tenants, {} blocks, {} sealed files, {} samples from {} log segments in {} ms",
+            self.series,
+            self.tenants,
+            self.blocks,
+            self.sealed_files,
+            self.samples,
+            self.segments,
+            self.took_ms
+        )?;
+        if self.torn_bytes > 0 {
+            write!(f, "; cut {} bytes that were never acknowledged", self.torn_bytes)?;
+        }
+        if !self.quarantined.is_empty() {
+            write!(f, "; {} damaged files are quarantined", self.quarantined.len())?;
+        }
+        Ok(())
+    }
+}
+
+/// Moves a damaged file or folder to the tenant's `quarantine` folder.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn quarantine(disk: &Arc<dyn Disk>, tenant_dir: &Path, path: &Path) -> Result<PathBuf> {
+    let dir = tenant_dir.join("quarantine");
+    disk.create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut to = dir.join(&name);
+    let mut copy = 1;
+    while disk.exists(&to).map_err(Error::io("look for", &to))? {
+        copy += 1;
+        to = dir.join(format!("{name}.{copy}"));
+    }
+    disk.rename(path, &to).map_err(Error::io("rename", path))?;
+    for dir in [Some(dir.as_path()), path.parent()].into_iter().flatten() {
+        disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    }
+    Ok(to)
+}
+
+/// Opens the series log, or begins one, and fills the head from it: the head, the log, its number, bytes cut off.
+///
+/// # Errors
+/// `Io`, `Corrupt`.
+pub(crate) fn series(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    limits: &crate::config::Limits,
+) -> Result<(Head, SeriesLog, u64, u64)> {
+    let Some(opened) = SeriesLog::open(disk, dir)? else {
+        let seed = random_seed();
+        let log = SeriesLog::create(disk, dir, 1, seed, &[])?;
+        return Ok((Head::new(seed, limits), log, 1, 0));
+    };
+    let head = Head::new(opened.seed, limits);
+    let mut index = head.index.write();
+    let mut groups = head.groups.write();
+    let mut pairs: Vec<u32> = Vec::new();
+    let mut ids = Vec::new();
+    let mut encoded = Vec::new();
+    let mut current: Option<Arc<Group>> = None;
+    let mut frames = crate::wal::frame::Frames::new(&opened.bytes, 0);
+    while let Ok(Some(payload)) = frames.next() {
+        let read = read_entries(payload, |entry| {
+            match entry {
+                Entry::Pair { name, value } => {
+                    let (pair, _) = index.intern(name, value);
+                    index.pair_mut(pair).log = pairs.len() as u32;
+                    pairs.push(pair);
+                }
+                Entry::Group { group, target } => {
+                    groups.next_number = groups.next_number.max(group + 1);
+                    groups.by_number.entry(group).or_insert_with(|| Group::new(group, target));
+                    groups.by_target.insert(target, group);
+                }
+                Entry::Series { group, column, pairs: numbers } => {
+                    if current.as_ref().is_none_or(|g| g.number != group) {
+                        current = groups.by_number.get(&group).cloned();
+                    }
+                    let Some(group) = &current else {
+                        return Err(CorruptChunk("a series names a group that is not there"));
+                    };
+                    ids.clear();
+                    encoded.clear();
+                    for &number in numbers {
+                        let pair = *pairs
+                            .get(number as usize)
+                            .ok_or(CorruptChunk("a series names a label pair that is not there"))?;
+                        let (name, value) = index.pair_text(pair);
+                        labels::encode_pair(&mut encoded, name, value);
+                        ids.push(pair);
+                    }
+                    let hash = index.hash(&encoded);
+                    if index.find(hash).is_some() {
+                        return Err(CorruptChunk("a series is there twice"));
+                    }
+                    let mut state = group.state.lock();
+                    if state.series.len() > column as usize && state.series[column as usize] != GONE {
+                        return Err(CorruptChunk("two series have the same place"));
+                    }
+                    while state.series.len() <= column as usize {
+                        state.add_column(GONE);
+                    }
+                    let (series, _) = index.insert(hash, &ids, |_| reference(group.number, column));
+                    state.series[column as usize] = series;
+                }
+            }
+            Ok(())
+        });
+        read.map_err(|err| Error::corrupt(dir, frames.offset() as u64, err.to_string()))?;
+    }
+    *head.log_pairs.lock() = pairs.len() as u32;
+    drop(index);
+    drop(groups);
+    Ok((head, opened.log, opened.number, opened.torn))
+}
+
+fn random_seed() -> [u8; 16] {
+    use std::hash::{BuildHasher, Hasher};
+    let mut seed = [0; 16];
+    for half in seed.chunks_exact_mut(8) {
+        // The standard library's source of unpredictable numbers, keyed by the operating system.
+        let number = std::hash::RandomState::new().build_hasher().finish();
+        half.copy_from_slice(&number.to_le_bytes());
+    }
+    seed
+}
+
+/// Opens the sealed files in `dir` and hands their chunks to the groups; the next file's number.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn sealed_files(
+    disk: &Arc<dyn Disk>,
+    tenant_dir: &Path,
+    dir: &Path,
+    head: &Head,
+    found: &mut Recovered,
+) -> Result<u64> {
+    let mut next = 1;
+    for entry in disk.list(dir).map_err(Error::io("list", dir))? {
+        let path = dir.join(&entry.name);
+        let Some(number) = sealed::file_number(&entry.name) else {
+            if entry.name.ends_with(".tmp") {
+                disk.remove_file(&path).map_err(Error::io("remove", &path))?;
+            }
+            continue;
+        };
+        next = next.max(number + 1);
+        match sealed::open_file(disk, &path, number) {
+            Ok(chunks) => {
+                found.sealed_files += 1;
+                let groups = head.groups.read();
+                for (group, chunk) in chunks {
+                    match groups.by_number.get(&group) {
+                        Some(group) => {
+                            head.max_time.fetch_max(chunk.max_time, Ordering::Relaxed);
+                            group.state.lock().chunks.push(chunk);
+                        }
+                        None => {
+                            tracing::error!(path = %path.display(), group, "a sealed file has samples of a group that is not known");
+                            found.orphans += 1;
+                        }
+                    }
+                }
+            }
+            Err(err @ Error::Corrupt { .. }) => {
+                let to = quarantine(disk, tenant_dir, &path)?;
+                tracing::error!(error = %err, moved_to = %to.display(), "a sealed file is damaged; its samples are not served");
+                found.quarantined.push(to);
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    for group in head.all_groups() {
+        newest_times(&group);
+    }
+    Ok(next)
+}
+
+/// Sets the newest time of each column from the group's chunks.
+fn newest_times(group: &Group) {
+    let mut state = group.state.lock();
+    let mut unknown = state.series.len();
+    for at in (0..state.chunks.len()).rev() {
+        if unknown == 0 {
+            return;
+        }
+        // A damaged chunk is reported when it is read.
+        let Ok(chunk) = state.chunks[at].open() else { continue };
+        for column in chunk.columns() {
+            if let Some(last) = state.last_time.get_mut(column as usize)
+                && *last == i64::MIN
+                && let Some(time) = chunk.last_time(column)
+            {
+                *last = time;
+                unknown -= 1;
+            }
+        }
+    }
+}
+
+/// Reads exemplars and metadata as of the last seal.
+///
+/// # Errors
+/// `Io`. Damage is no error: the file is quarantined.
+pub(crate) fn meta(
+    disk: &Arc<dyn Disk>,
+    tenant_dir: &Path,
+    into: &mut IntoHead<'_>,
+    found: &mut Recovered,
+) -> Result<()> {
+    let path = tenant_dir.join("meta");
+    if !disk.exists(&path).map_err(Error::io("look for", &path))? {
+        return Ok(());
+    }
+    let bytes = disk.read(&path).map_err(Error::io("read", &path))?;
+    let read = match crate::wal::frame::Frames::new(&bytes, 0).next() {
+        Ok(Some(payload)) => Reader::default().read(payload, into).map_err(|err| err.to_string()),
+        Ok(None) => Ok(()),
+        Err(what) => Err(what.to_owned()),
+    };
+    if let Err(what) = read {
+        let to = quarantine(disk, tenant_dir, &path)?;
+        tracing::error!(what, moved_to = %to.display(), "exemplars and metadata are damaged");
+        found.quarantined.push(to);
+    }
+    Ok(())
+}
+
+/// Puts replayed records into a head.
+pub(crate) struct IntoHead<'a> {
+    head: &'a Head,
+    group: Option<Arc<Group>>,
+    /// Samples put in place.
+    pub(crate) samples: u64,
+    /// Samples without a series.
+    pub(crate) orphans: u64,
+    max_time: i64,
+}
+
+impl<'a> IntoHead<'a> {
+    pub(crate) fn new(head: &'a Head) -> Self {
+        Self { head, group: None, samples: 0, orphans: 0, max_time: i64::MIN }
+    }
+
+    fn find(&mut self, number: u64) -> Option<Arc<Group>> {
+        if self.group.as_ref().is_none_or(|group| group.number != number) {
+            self.group = self.head.groups.read().by_number.get(&number).cloned();
+        }
+        self.group.clone()
+    }
+}
+
+impl Drop for IntoHead<'_> {
+    fn drop(&mut self) {
+        self.head.max_time.fetch_max(self.max_time, Ordering::Relaxed);
+        self.head.unsealed.fetch_add(self.samples, Ordering::Relaxed);
+    }
+}
+
+impl Replay for IntoHead<'_> {
+    fn floats(&mut self, group: u64, samples: &[(u32, i64, f64)]) {
+        let Some(group) = self.find(group) else {
+            self.orphans += samples.len() as u64;
+            return;
+        };
+        let mut state = group.state.lock();
+        for &(column, time, value) in samples {
+            if state.series.get(column as usize).is_none_or(|&series| series == GONE) {
+                self.orphans += 1;
+                continue;
+            }
+            state.put_float(column, time, value, samples.len());
+            self.samples += 1;
+            self.max_time = self.max_time.max(time);
+        }
+    }
+
+    fn histogram(&mut self, group: u64, column: u32, time: i64, histogram: Arc<Histogram>) {
+        let group = self.find(group);
+        let mut state = match &group {
+            Some(group) => group.state.lock(),
+            None => {
+                self.orphans += 1;
+                return;
+            }
+        };
+        if state.series.get(column as usize).is_none_or(|&series| series == GONE) {
+            self.orphans += 1;
+            return;
+        }
+        state.put_histogram(column, time, &histogram);
+        self.samples += 1;
+        self.max_time = self.max_time.max(time);
+    }
+
+    fn start(&mut self, group: u64, column: u32, time: i64, start: i64) {
+        if let Some(group) = self.find(group) {
+            group.state.lock().put_start(column, time, start);
+        }
+    }
+
+    fn exemplar(&mut self, group: u64, column: u32, exemplar: Exemplar) {
+        self.head.meta.lock().add_exemplar(reference(group, column), &exemplar);
+    }
+
+    fn metadata(&mut self, name: String, metadata: Metadata) {
+        self.head.meta.lock().add_metadata(&name, &metadata);
+    }
+}

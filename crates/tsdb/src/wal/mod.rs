@@ -1,0 +1,590 @@
+//! Write-ahead log: what the head would lose in a crash.
+//!
+//! A folder of segments, and beside them the series log that says which group and column is which series. Appenders put
+//! records into a buffer in memory; one thread writes what has gathered as one checksummed frame, syncs it as the policy
+//! says, and then tells all who wait (group commit). Replay stops at a bad frame in the last segment (a torn write, cut
+//! off and counted); a bad frame in an earlier one is corruption. After a failed write the segment is cut back to its last
+//! good frame and given up: nothing that was refused can come back. Byte layout: docs/formats/wal.md.
+
+pub(crate) mod frame;
+pub(crate) mod record;
+pub(crate) mod replay;
+pub(crate) mod series_log;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use model::{Clock, Timestamp};
+use parking_lot::{Condvar, Mutex};
+
+use crate::config::{Durability, WalConfig};
+use crate::disk::{Disk, DiskFile};
+use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+
+/// First bytes of a segment.
+const MAGIC: [u8; 8] = *b"BWWAL\0\x01\0";
+
+/// Bytes before the first frame of a segment.
+const SEGMENT_HEADER: usize = 16;
+
+type Callback = Box<dyn FnOnce(std::result::Result<(), String>) + Send>;
+
+/// One group commit: everything that was in the buffer when it was taken.
+pub(crate) struct Commit {
+    number: u64,
+    state: Mutex<CommitState>,
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct CommitState {
+    /// The outcome, and the number of the last commit that failed so far.
+    outcome: Option<(std::result::Result<(), String>, Option<u64>)>,
+    callbacks: Vec<(u64, Callback)>,
+}
+
+impl Commit {
+    fn new(number: u64) -> Arc<Self> {
+        Arc::new(Self { number, state: Mutex::default(), done: Condvar::new() })
+    }
+
+    /// Blocks until this commit and all since `first` are done.
+    fn wait(&self, first: u64) -> Result<()> {
+        let mut state = self.state.lock();
+        while state.outcome.is_none() {
+            self.done.wait(&mut state);
+        }
+        let outcome = state.outcome.as_ref().expect("the loop above waits for it");
+        result_since(outcome, first).map_err(Error::ReadOnly)
+    }
+
+    fn finish(&self, outcome: std::result::Result<(), String>, last_failed: Option<u64>) {
+        let mut state = self.state.lock();
+        state.outcome = Some((outcome, last_failed));
+        let callbacks = std::mem::take(&mut state.callbacks);
+        let outcome = state.outcome.clone().expect("set above");
+        drop(state);
+        self.done.notify_all();
+        for (first, callback) in callbacks {
+            callback(result_since(&outcome, first));
+        }
+    }
+}
+
+fn result_since(
+    (outcome, last_failed): &(std::result::Result<(), String>, Option<u64>),
+    first: u64,
+) -> std::result::Result<(), String> {
+    outcome.clone()?;
+    match last_failed {
+        Some(failed) if *failed >= first => Err("a part of the batch could not be written".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// What an appender waits for.
+pub(crate) struct Ticket {
+    first: u64,
+    commit: Arc<Commit>,
+}
+
+impl Ticket {
+    /// Blocks until the records are as safe as the policy says.
+    ///
+    /// # Errors
+    /// `ReadOnly` when some were not written; nothing is acknowledged then.
+    pub(crate) fn wait(&self) -> Result<()> {
+        self.commit.wait(self.first)
+    }
+
+    /// Calls `done` once with what [`Ticket::wait`] would answer, perhaps at once.
+    pub(crate) fn on_done(self, done: impl FnOnce(Result<()>) + Send + 'static) {
+        let mut state = self.commit.state.lock();
+        let answer = |outcome: std::result::Result<(), String>| done(outcome.map_err(Error::ReadOnly));
+        match &state.outcome {
+            Some(outcome) => {
+                let outcome = result_since(outcome, self.first);
+                drop(state);
+                answer(outcome);
+            }
+            None => state.callbacks.push((self.first, Box::new(answer))),
+        }
+    }
+}
+
+struct Buffer {
+    samples: Vec<u8>,
+    series: Vec<u8>,
+    commit: Arc<Commit>,
+    /// Something was pushed since the buffer was taken. Series entries that stay after a failure wait for that.
+    pending: bool,
+    /// Close the segment behind this buffer.
+    rotate: bool,
+    closing: bool,
+    /// Until when appends are refused at once, and why.
+    refusing: Option<(Timestamp, String)>,
+    last_failed: Option<u64>,
+}
+
+struct Files {
+    segment: Option<Segment>,
+    next_number: u64,
+    series: Option<series_log::SeriesLog>,
+    dirty: bool,
+    last_sync: Instant,
+}
+
+struct Segment {
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+    len: u64,
+}
+
+struct Shared {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    config: WalConfig,
+    min_free_bytes: u64,
+    disk_retry_ms: i64,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    /// Rises when the segment changes: bases of values start anew.
+    epoch: AtomicU32,
+    buffer: Mutex<Buffer>,
+    wake: Condvar,
+    room: Condvar,
+    files: Mutex<Files>,
+}
+
+/// The write-ahead log of one tenant, and the thread that writes it.
+pub(crate) struct Wal {
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// What [`Wal::start`] needs.
+pub(crate) struct WalArgs {
+    pub(crate) disk: Arc<dyn Disk>,
+    /// The tenant's WAL folder; it exists.
+    pub(crate) dir: PathBuf,
+    pub(crate) config: WalConfig,
+    pub(crate) min_free_bytes: u64,
+    pub(crate) disk_retry_ms: i64,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+    /// Number of the first segment to write: after every one that exists.
+    pub(crate) next_number: u64,
+    pub(crate) series_log: series_log::SeriesLog,
+}
+
+/// The path of a segment.
+pub(crate) fn segment_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:08}.wal"))
+}
+
+/// The number in a segment's file name.
+pub(crate) fn segment_number(name: &str) -> Option<u64> {
+    name.strip_suffix(".wal")?.parse().ok()
+}
+
+impl Wal {
+    /// Starts the writing thread. The first segment is created with the first record.
+    ///
+    /// # Errors
+    /// `Io` when the thread cannot be started.
+    pub(crate) fn start(args: WalArgs) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            epoch: AtomicU32::new(1),
+            buffer: Mutex::new(Buffer {
+                samples: Vec::new(),
+                series: Vec::new(),
+                commit: Commit::new(0),
+                pending: false,
+                rotate: false,
+                closing: false,
+                refusing: None,
+                last_failed: None,
+            }),
+            wake: Condvar::new(),
+            room: Condvar::new(),
+            files: Mutex::new(Files {
+                segment: None,
+                next_number: args.next_number,
+                series: Some(args.series_log),
+                dirty: false,
+                last_sync: Instant::now(),
+            }),
+            disk: args.disk,
+            dir: args.dir,
+            config: args.config,
+            min_free_bytes: args.min_free_bytes,
+            disk_retry_ms: args.disk_retry_ms,
+            clock: args.clock,
+            metrics: args.metrics,
+        });
+        let worker = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("wal".to_owned())
+            .spawn(move || worker.run())
+            .map_err(Error::io("start a thread for", &shared.dir))?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Whether an append may start; waits while the disk is slow.
+    ///
+    /// # Errors
+    /// `ReadOnly` while the disk refuses, or when it is too slow for `queue_timeout`.
+    pub(crate) fn admit(&self) -> Result<()> {
+        let shared = &*self.shared;
+        let mut buffer = shared.buffer.lock();
+        if buffer.closing {
+            return Err(Error::Closed);
+        }
+        let refused = |why: String| {
+            shared.metrics.appends_unavailable.inc();
+            Err(Error::ReadOnly(why))
+        };
+        if let Some((until, why)) = &buffer.refusing {
+            let now = shared.clock.now();
+            // A clock that jumped back must not refuse for hours.
+            if now < *until && *until - now <= shared.disk_retry_ms {
+                return refused(why.clone());
+            }
+        }
+        let deadline = Instant::now() + shared.config.queue_timeout.to_std();
+        while (buffer.samples.len() + buffer.series.len()) as u64 > shared.config.queue_bytes {
+            if shared.room.wait_until(&mut buffer, deadline).timed_out() {
+                drop(buffer);
+                return refused("the disk is too slow for the samples that arrive; try again later".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether [`Wal::admit`] would have to wait.
+    pub(crate) fn is_full(&self) -> bool {
+        let buffer = self.shared.buffer.lock();
+        (buffer.samples.len() + buffer.series.len()) as u64 > self.shared.config.queue_bytes
+    }
+
+    /// The epoch in which records are to be encoded.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.shared.epoch.load(Ordering::Acquire)
+    }
+
+    /// Starts a batch: what [`Wal::ticket`] needs.
+    pub(crate) fn begin(&self) -> u64 {
+        self.shared.buffer.lock().commit.number
+    }
+
+    /// Adds records encoded in `epoch`.
+    ///
+    /// # Errors
+    /// The new epoch, when it has changed: encode again.
+    pub(crate) fn push(&self, records: &[u8], epoch: u32) -> std::result::Result<(), u32> {
+        let mut buffer = self.shared.buffer.lock();
+        let now = self.epoch();
+        if epoch != now {
+            return Err(now);
+        }
+        buffer.samples.extend_from_slice(records);
+        buffer.pending = true;
+        Ok(())
+    }
+
+    /// Adds entries of the series log; they are written before any record pushed later.
+    pub(crate) fn push_series(&self, entries: &[u8]) {
+        let mut buffer = self.shared.buffer.lock();
+        buffer.series.extend_from_slice(entries);
+        buffer.pending = true;
+    }
+
+    /// Ends a batch that began with `first`: its records are on their way.
+    pub(crate) fn ticket(&self, first: u64) -> Ticket {
+        let buffer = self.shared.buffer.lock();
+        let commit = Arc::clone(&buffer.commit);
+        drop(buffer);
+        self.shared.wake.notify_one();
+        Ticket { first, commit }
+    }
+
+    /// Closes the segment and returns the number of the next: all that was pushed before is in earlier ones.
+    ///
+    /// # Errors
+    /// `ReadOnly` when what was pushed before could not be written.
+    pub(crate) fn rotate(&self) -> Result<u64> {
+        let ticket = {
+            let mut buffer = self.shared.buffer.lock();
+            if buffer.closing {
+                return Err(Error::Closed);
+            }
+            buffer.rotate = true;
+            Ticket { first: buffer.commit.number, commit: Arc::clone(&buffer.commit) }
+        };
+        self.shared.wake.notify_one();
+        ticket.wait()?;
+        Ok(self.shared.files.lock().next_number)
+    }
+
+    /// Removes segments with numbers below `number`; the last segment in use stays.
+    ///
+    /// # Errors
+    /// `Io` when a file cannot be removed.
+    pub(crate) fn remove_before(&self, number: u64) -> Result<()> {
+        let shared = &*self.shared;
+        let files = shared.files.lock();
+        let mut removed = false;
+        for entry in shared.disk.list(&shared.dir).map_err(Error::io("list", &shared.dir))? {
+            if segment_number(&entry.name).is_some_and(|n| n < number && n < files.next_number) {
+                let path = shared.dir.join(&entry.name);
+                if files.segment.as_ref().is_some_and(|segment| segment.path == path) {
+                    continue;
+                }
+                shared.disk.remove_file(&path).map_err(Error::io("remove", &path))?;
+                removed = true;
+            }
+        }
+        if removed {
+            shared.disk.sync_dir(&shared.dir).map_err(Error::io("sync", &shared.dir))?;
+        }
+        Ok(())
+    }
+
+    /// Replaces the series log by one that `write` fills, with nothing being written meanwhile. Entries that wait are
+    /// dropped: the caller's snapshot holds them. The caller must keep new series out while this runs.
+    ///
+    /// # Errors
+    /// `Io`; the old log stays in use then, and so do the entries that wait.
+    pub(crate) fn replace_series_log(
+        &self,
+        write: impl FnOnce() -> Result<series_log::SeriesLog>,
+    ) -> Result<()> {
+        let mut files = self.shared.files.lock();
+        let mut buffer = self.shared.buffer.lock();
+        files.series = Some(write()?);
+        buffer.series.clear();
+        Ok(())
+    }
+
+    /// Bytes of the series log.
+    pub(crate) fn series_log_len(&self) -> u64 {
+        self.shared.files.lock().series.as_ref().map_or(0, series_log::SeriesLog::len)
+    }
+}
+
+impl Drop for Wal {
+    /// Writes and syncs what waits.
+    fn drop(&mut self) {
+        self.shared.buffer.lock().closing = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the write-ahead log's thread has panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        loop {
+            let mut buffer = self.buffer.lock();
+            let idle = |b: &Buffer| !b.pending && !b.rotate;
+            while idle(&buffer) && !buffer.closing {
+                if self.config.durability == Durability::Interval && self.files.lock().dirty {
+                    let wait = self.config.sync_interval.to_std().max(Duration::from_millis(1));
+                    if self.wake.wait_for(&mut buffer, wait).timed_out() {
+                        break;
+                    }
+                } else {
+                    self.wake.wait(&mut buffer);
+                }
+            }
+            let closing = buffer.closing && idle(&buffer);
+            let samples = std::mem::take(&mut buffer.samples);
+            let mut series = std::mem::take(&mut buffer.series);
+            let rotate = std::mem::take(&mut buffer.rotate);
+            buffer.pending = false;
+            let next = Commit::new(buffer.commit.number + 1);
+            let commit = std::mem::replace(&mut buffer.commit, next);
+            let mut files = self.files.lock();
+            let full = files.segment.as_ref().is_some_and(|segment| {
+                segment.len + (samples.len() + frame::HEADER) as u64 >= self.config.segment_bytes
+            });
+            if rotate || full {
+                self.epoch.fetch_add(1, Ordering::AcqRel);
+            }
+            drop(buffer);
+            self.room.notify_all();
+            self.metrics.wal_queue_bytes.set((samples.len() + series.len()) as i64);
+
+            let started = Instant::now();
+            let outcome = files.write(self, &samples, &mut series).and_then(|()| {
+                if rotate || full || closing { files.close_segment(self) } else { files.sync_if_due(self) }
+            });
+            if outcome.is_err() {
+                files.abandon_segment();
+            }
+            drop(files);
+            if !samples.is_empty() {
+                self.metrics.wal_commit_seconds.observe(started.elapsed().as_secs_f64());
+            }
+            self.finish(&commit, outcome, series);
+            if closing {
+                return;
+            }
+        }
+    }
+
+    /// Tells those who wait, and after a failure refuses for a while.
+    fn finish(&self, commit: &Commit, outcome: Result<()>, series: Vec<u8>) {
+        // What is left of `series` is not in its log yet.
+        let mut buffer = self.buffer.lock();
+        match outcome {
+            Ok(()) => {
+                buffer.refusing = None;
+                let last_failed = buffer.last_failed;
+                drop(buffer);
+                commit.finish(Ok(()), last_failed);
+            }
+            Err(err) => {
+                let why = describe(&err);
+                tracing::warn!(dir = %self.dir.display(), error = %why, "cannot write to the write-ahead log");
+                self.metrics.wal_failures.inc();
+                // Records pushed meanwhile have bases that were not written: they fail too. Series entries stay.
+                self.epoch.fetch_add(1, Ordering::AcqRel);
+                buffer.samples.clear();
+                buffer.pending = false;
+                let late = std::mem::replace(&mut buffer.series, series);
+                buffer.series.extend_from_slice(&late);
+                let next = Commit::new(buffer.commit.number + 1);
+                let lost = std::mem::replace(&mut buffer.commit, next);
+                buffer.last_failed = Some(lost.number);
+                buffer.refusing = Some((self.clock.now() + self.disk_retry_ms, why.clone()));
+                // A rotation that waits fails with the commit it waits for.
+                buffer.rotate = false;
+                drop(buffer);
+                self.room.notify_all();
+                commit.finish(Err(why.clone()), Some(commit.number));
+                lost.finish(Err(why), Some(lost.number));
+            }
+        }
+    }
+}
+
+/// An error and its causes, in one line.
+pub(crate) fn describe(err: &Error) -> String {
+    let mut text = err.to_string();
+    let mut next = std::error::Error::source(err);
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}
+
+impl Files {
+    /// Writes series entries, which are then gone from `series`, and samples.
+    fn write(&mut self, shared: &Shared, samples: &[u8], series: &mut Vec<u8>) -> Result<()> {
+        if !series.is_empty() {
+            let log = self.series.as_mut().ok_or(Error::Closed)?;
+            log.append(series, shared.config.durability == Durability::Always)?;
+            self.dirty = true;
+            shared.metrics.wal_written_bytes.inc_by(series.len() as u64);
+            series.clear();
+        }
+        if samples.is_empty() {
+            return Ok(());
+        }
+        if self.segment.is_none() {
+            self.segment = Some(self.create_segment(shared)?);
+        }
+        let segment = self.segment.as_mut().expect("created above");
+        let mut bytes = Vec::new();
+        frame::put(&mut bytes, samples);
+        segment.file.write_all(&bytes).map_err(Error::io("write", &segment.path))?;
+        if shared.config.durability == Durability::Always {
+            segment.file.sync().map_err(Error::io("sync", &segment.path))?;
+        }
+        segment.len += bytes.len() as u64;
+        self.dirty = true;
+        shared.metrics.wal_written_bytes.inc_by(bytes.len() as u64);
+        Ok(())
+    }
+
+    fn create_segment(&mut self, shared: &Shared) -> Result<Segment> {
+        let free = shared.disk.free_bytes(&shared.dir).map_err(Error::io("look for room in", &shared.dir))?;
+        if free < shared.min_free_bytes {
+            return Err(Error::ReadOnly(format!(
+                "the disk of {:?} has {free} bytes left and tsdb.min_free_bytes is {}; make room",
+                shared.dir, shared.min_free_bytes
+            )));
+        }
+        let number = self.next_number;
+        let path = segment_path(&shared.dir, number);
+        let mut file = shared.disk.create(&path).map_err(Error::io("create", &path))?;
+        self.next_number += 1;
+        let mut header = MAGIC.to_vec();
+        header.extend_from_slice(&number.to_le_bytes());
+        let made = (|| {
+            file.reserve(shared.config.segment_bytes).map_err(Error::io("reserve room for", &path))?;
+            file.write_all(&header).map_err(Error::io("write", &path))?;
+            file.sync().map_err(Error::io("sync", &path))?;
+            shared.disk.sync_dir(&shared.dir).map_err(Error::io("sync", &shared.dir))
+        })();
+        if let Err(err) = made {
+            if let Err(left) = shared.disk.remove_file(&path) {
+                tracing::warn!(path = %path.display(), error = %left, "cannot remove a segment that was not begun");
+            }
+            return Err(err);
+        }
+        Ok(Segment { path, file, len: SEGMENT_HEADER as u64 })
+    }
+
+    fn close_segment(&mut self, shared: &Shared) -> Result<()> {
+        let was = shared.config.durability == Durability::Os;
+        if let Some(mut segment) = self.segment.take() {
+            // Give back what was reserved and not used.
+            segment.file.truncate(segment.len).map_err(Error::io("cut", &segment.path))?;
+            if !was {
+                segment.file.sync().map_err(Error::io("sync", &segment.path))?;
+            }
+        }
+        if let Some(log) = self.series.as_mut().filter(|_| !was) {
+            log.sync()?;
+        }
+        self.dirty = false;
+        Ok(())
+    }
+
+    fn sync_if_due(&mut self, shared: &Shared) -> Result<()> {
+        if shared.config.durability != Durability::Interval
+            || !self.dirty
+            || self.last_sync.elapsed() < shared.config.sync_interval.to_std()
+        {
+            return Ok(());
+        }
+        if let Some(log) = self.series.as_mut() {
+            log.sync()?;
+        }
+        if let Some(segment) = self.segment.as_mut() {
+            segment.file.sync().map_err(Error::io("sync", &segment.path))?;
+        }
+        self.dirty = false;
+        self.last_sync = Instant::now();
+        Ok(())
+    }
+
+    /// After a failure: the segment ends at its last good frame and is not written again.
+    fn abandon_segment(&mut self) {
+        if let Some(mut segment) = self.segment.take()
+            && let Err(err) = segment.file.truncate(segment.len).and_then(|()| segment.file.sync())
+        {
+            tracing::warn!(path = %segment.path.display(), error = %err, "cannot cut a segment back to its last good frame");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Two processes, torn tails, flipped bytes, full disks.
+
+use std::path::PathBuf;
+
+use model::ErrorKind;
+use tsdb::disk::Crash;
+
+use crate::support::{World, bits};
+
+#[test]
+fn a_second_process_gets_a_clear_error() {
+    let world = World::new();
+    let db = world.open();
+    let err = world.try_open().err().unwrap();
+    assert!(err.to_string().contains("in use by another process"), "{err}");
+    drop(db);
+    drop(world.open());
+}
+
+#[test]
+fn a_second_process_gets_a_clear_error_from_the_real_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let config = tsdb::Config { path: dir.path().to_owned(), ..tsdb::Config::default() };
+        let metrics = tsdb::Metrics::new(&mut prometheus_client::registry::Registry::default());
+        let clock = std::sync::Arc::new(model::time::SystemClock);
+        tsdb::Db::open(config, clock, std::sync::Arc::new(tsdb::RealDisk), metrics)
+    };
+    let first = open().unwrap();
+    let err = open().err().unwrap();
+    assert!(err.to_string().contains(&std::process::id().to_string()), "{err}");
+    drop(first);
+    open().unwrap();
+}
+
+fn segments(world: &World) -> Vec<(PathBuf, u64)> {
+    world.disk.files().into_iter().filter(|(p, _)| p.extension().is_some_and(|e| e == "wal")).collect()
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_the_rest_served() {
+    let world = World::new();
+    let t = world.now();
+    let db = world.open();
+    world.append(&db, &[("a", t, 1.0)]).unwrap();
+    let whole = segments(&world)[0].1;
+    world.append(&db, &[("a", t + 1, 2.0)]).unwrap();
+    drop(db);
+    let (path, len) = segments(&world).pop().unwrap();
+    for cut in whole + 1..len {
+        let disk: &dyn tsdb::Disk = &world.disk;
+        let bytes = disk.read(&path).unwrap();
+        disk.append(&path).unwrap().truncate(cut).unwrap();
+        let db = world.open();
+        assert_eq!(db.recovered().torn_bytes, cut - whole);
+        assert_eq!(world.read(&db, vec![])[0].1, bits(&[(t, 1.0)]));
+        drop(db);
+        disk.create(&path).unwrap().write_all(&bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_flipped_byte_in_the_log_is_quarantined_and_the_rest_served() {
+    let world = World::new();
+    let t = world.now();
+    let db = world.open();
+    for i in 0..800 {
+        let value = 0.1 + i as f64;
+        world.append(&db, &[("a{instance=1}", t + i, value), ("b{instance=2}", t + i, value)]).unwrap();
+    }
+    drop(db);
+    let all = segments(&world);
+    assert!(all.len() >= 2, "{all:?}");
+    world.disk.flip(&all[0].0, all[0].1 / 2, 4).unwrap();
+    for round in 0..2 {
+        let db = world.open();
+        assert_eq!(db.recovered().quarantined.len(), usize::from(round == 0));
+        let found = world.read(&db, vec![]);
+        let (first, last) = (found[0].1[0].0, found[0].1.last().unwrap().0);
+        assert_eq!((found.len(), first, last), (2, t, t + 799), "round {round}");
+        assert!((150..800).contains(&found[0].1.len()), "{}", found[0].1.len());
+    }
+}
+
+#[test]
+fn a_flipped_byte_in_a_sealed_file_is_quarantined_and_the_rest_served() {
+    let world = World::new();
+    let t = world.now();
+    let db = world.open();
+    world.append(&db, &[("a", t, 1.0)]).unwrap();
+    db.flush().unwrap();
+    world.append(&db, &[("a", t + 1, 2.0)]).unwrap();
+    drop(db);
+    let sealed = world.disk.files().into_iter().find(|(p, _)| p.extension().is_some_and(|e| e == "sealed"));
+    let (path, len) = sealed.unwrap();
+    for at in 8..len {
+        world.disk.flip(&path, at, 1).unwrap();
+        let db = world.open();
+        assert_eq!(db.recovered().quarantined.len(), 1, "byte {at}");
+        assert_eq!(world.read(&db, vec![])[0].1, bits(&[(t + 1, 2.0)]));
+        let moved = db.recovered().quarantined[0].clone();
+        drop(db);
+        let disk: &dyn tsdb::Disk = &world.disk;
+        disk.rename(&moved, &path).unwrap();
+        world.disk.flip(&path, at, 1).unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_answers_queries_and_recovers_by_itself() {
+    let mut world = World::new();
+    world.config.wal.segment_bytes = 4096;
+    let t = world.now();
+    let db = world.open();
+    world.append(&db, &[("a", t, 1.0)]).unwrap();
+    world.disk.set_capacity(Some(world.disk.used_bytes() + 100));
+    let mut accepted = vec![(t, 1.0)];
+    let mut refused = 0;
+    for i in 1..200 {
+        match world.append(&db, &[("a", t + i, 0.1 * i as f64)]) {
+            Ok(answer) => {
+                assert_eq!(answer.accepted, 1);
+                accepted.push((t + i, 0.1 * i as f64));
+            }
+            Err(err) => {
+                assert_eq!(err.kind(), ErrorKind::Unavailable, "{err}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 150 && accepted.len() > 1, "{refused}");
+    assert_eq!(world.read(&db, vec![])[0].1[0], (t, 1f64.to_bits()));
+    world.disk.set_capacity(None);
+    world.append(&db, &[("a", t + 500, 5.0)]).unwrap();
+    accepted.push((t + 500, 5.0));
+    // A sample that was refused is accepted, and logged, when it is sent again.
+    world.append(&db, &[("a", t + 199, 0.1 * 199.0)]).unwrap();
+    accepted.insert(accepted.len() - 1, (t + 199, 0.1 * 199.0));
+    drop(db);
+    world.disk.restart(Crash::PowerLoss { seed: 7 });
+    assert_eq!(world.read(&world.open(), vec![])[0].1, bits(&accepted));
+}

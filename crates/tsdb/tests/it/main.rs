@@ -1,0 +1,8 @@
+//! The database from outside, on a disk that fails and crashes on demand.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod disk_trouble;
+mod model_test;
+mod support;
+mod write_read;
