@@ -1,0 +1,285 @@
+//! Alertmanager's configuration file, typed, with its validation; and the server's own settings.
+//!
+//! Source: the Alertmanager manual, "Configuration". A file that Alertmanager 0.34 accepts loads unchanged. Sections
+//! that only Bellwether has (`twilio_configs`, `ntfy_configs`, `googlechat_configs`, `snmptrap_configs`,
+//! `exec_configs`) stand beside its own.
+
+pub mod global;
+pub mod receiver;
+pub mod route;
+pub mod settings;
+pub mod value;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use global::Global;
+pub use receiver::Receiver;
+pub use route::{InhibitRule, NamedIntervals, Route};
+pub use settings::{AllowedCommand, Settings};
+use value::nullable;
+
+use crate::error::Error;
+use crate::timeinterval::TimeInterval;
+
+/// The receiver of the configuration that is used when no file is given: it records and tells nobody.
+pub const RECORD_ONLY: &str = "record-only";
+
+/// The whole file, checked.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Defaults of receivers.
+    pub global: Global,
+    /// Globs of template files.
+    pub templates: Vec<PathBuf>,
+    /// The root of the routing tree.
+    pub route: Route,
+    /// Inhibition rules.
+    pub inhibit_rules: Vec<InhibitRule>,
+    /// Receivers; what they take from `global` is filled in.
+    pub receivers: Vec<Receiver>,
+    /// Named intervals of both sections.
+    pub time_intervals: Vec<NamedIntervals>,
+    /// The text, for the status page, with its secrets.
+    original: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    global: Option<Global>,
+    #[serde(default, deserialize_with = "nullable")]
+    templates: Vec<PathBuf>,
+    #[serde(default)]
+    route: Option<Route>,
+    #[serde(default, deserialize_with = "nullable")]
+    inhibit_rules: Vec<InhibitRule>,
+    #[serde(default, deserialize_with = "nullable")]
+    receivers: Vec<Receiver>,
+    #[serde(default, deserialize_with = "nullable")]
+    mute_time_intervals: Vec<NamedIntervals>,
+    #[serde(default, deserialize_with = "nullable")]
+    time_intervals: Vec<NamedIntervals>,
+    /// Accepted so that the file loads; traces are the server's business.
+    #[serde(default)]
+    #[allow(dead_code, reason = "Alertmanager's own tracing has no counterpart here")]
+    tracing: Option<serde_json::Value>,
+}
+
+impl Config {
+    /// Reads and checks the text of a file. Relative file names stay as they are.
+    ///
+    /// # Errors
+    /// `Config` names the field and, for syntax, the line.
+    pub fn load(text: &str) -> Result<Self, Error> {
+        let invalid = |reason: String| Error::Config { reason };
+        if text.trim().is_empty() {
+            return Err(invalid("no route provided in config".into()));
+        }
+        let file: File = serde_saphyr::from_str(text).map_err(|err| invalid(err.to_string()))?;
+        Self::check(file, text).map_err(invalid)
+    }
+
+    /// Reads a file; relative names inside it are relative to its folder.
+    ///
+    /// # Errors
+    /// `File` when it cannot be read, `Config` as [`Config::load`].
+    pub fn load_file(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::File {
+            what: "configuration",
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut config = Self::load(&text)?;
+        config.set_directory(path.parent().unwrap_or(Path::new("")));
+        Ok(config)
+    }
+
+    /// What is used when no file is given: alerts are grouped by `alertname`, shown and recorded, and nobody is told.
+    pub fn record_only() -> Self {
+        let route = Route {
+            receiver: RECORD_ONLY.into(),
+            group_by: Some(vec!["alertname".into()]),
+            ..Route::default()
+        };
+        let receiver = Receiver { name: RECORD_ONLY.into(), ..Receiver::default() };
+        let original = format!(
+            "# no configuration file: alerts are shown and recorded, nobody is told\nroute:\n  receiver: {RECORD_ONLY}\n  group_by: [alertname]\nreceivers:\n  - name: {RECORD_ONLY}\n"
+        );
+        Self { route, receivers: vec![receiver], original, ..Self::default() }
+    }
+
+    fn check(file: File, text: &str) -> Result<Self, String> {
+        let mut config = Self {
+            global: file.global.unwrap_or_default(),
+            templates: file.templates,
+            route: Route::default(),
+            inhibit_rules: file.inhibit_rules,
+            receivers: file.receivers,
+            time_intervals: file.mute_time_intervals,
+            original: text.to_owned(),
+        };
+        config.global.check()?;
+        if let Some(http) = &config.global.http_config {
+            http.validate().map_err(|err| format!("global.http_config: {err}"))?;
+        }
+        let mut names = BTreeSet::new();
+        for receiver in &mut config.receivers {
+            if receiver.name.is_empty() {
+                return Err("missing name in receiver".into());
+            }
+            if !names.insert(receiver.name.clone()) {
+                return Err(format!("notification config name {:?} is not unique", receiver.name));
+            }
+            let name = receiver.name.clone();
+            for (section, settings) in receiver.sections() {
+                let within = |err: String| format!("receiver {name:?}, {section}: {err}");
+                settings.check().map_err(within)?;
+                settings.fill(&config.global).map_err(within)?;
+                if let Some(http) = settings.http() {
+                    let http =
+                        http.get_or_insert_with(|| config.global.http_config.clone().unwrap_or_default());
+                    http.validate().map_err(|err| within(err.to_string()))?;
+                }
+            }
+        }
+        let route = file.route.ok_or("no route provided in config")?;
+        if route.receiver.is_empty() {
+            return Err("root route must specify a default receiver".into());
+        }
+        if !route.equal.is_empty() || !route.pattern.is_empty() || !route.matchers.is_empty() {
+            return Err("root route must not have any matchers".into());
+        }
+        if !route.mute_time_intervals.is_empty() {
+            return Err("root route must not have any mute time intervals".into());
+        }
+        if !route.active_time_intervals.is_empty() {
+            return Err("root route must not have any active time intervals".into());
+        }
+        if route.goes_on {
+            return Err("cannot have continue in root route".into());
+        }
+        route.check()?;
+        config.inhibit_rules.iter().try_for_each(InhibitRule::check)?;
+        config.time_intervals.extend(file.time_intervals);
+        let mut intervals = BTreeSet::new();
+        for named in &config.time_intervals {
+            if named.name.is_empty() {
+                return Err("missing name in time interval".into());
+            }
+            if !intervals.insert(named.name.as_str()) {
+                return Err(format!("time interval {:?} is not unique", named.name));
+            }
+        }
+        let names = names.iter().map(String::as_str).collect();
+        route.check_names(&names, &intervals)?;
+        drop(intervals);
+        config.route = route;
+        Ok(config)
+    }
+
+    fn set_directory(&mut self, folder: &Path) {
+        let join = |path: &mut PathBuf| {
+            if !path.as_os_str().is_empty() && path.is_relative() {
+                *path = folder.join(&*path);
+            }
+        };
+        self.templates.iter_mut().for_each(join);
+        self.global.files().into_iter().for_each(join);
+        if let Some(http) = &mut self.global.http_config {
+            http.set_directory(folder);
+        }
+        for receiver in &mut self.receivers {
+            for (_, section) in receiver.sections() {
+                section.files().into_iter().for_each(join);
+                if let Some(Some(http)) = section.http() {
+                    http.set_directory(folder);
+                }
+            }
+        }
+    }
+
+    /// The intervals of a name.
+    pub fn intervals(&self, name: &str) -> Option<&[TimeInterval]> {
+        self.time_intervals
+            .iter()
+            .find(|named| named.name == name)
+            .map(|named| named.time_intervals.as_slice())
+    }
+
+    /// The file as YAML with every secret replaced by `<secret>`.
+    pub fn shown(&self) -> String {
+        let mut tree: serde_json::Value = match serde_saphyr::from_str(&self.original) {
+            Ok(tree) => tree,
+            Err(err) => return format!("# cannot be shown: {err}\n"),
+        };
+        hide(&mut tree);
+        serde_saphyr::to_string(&tree).unwrap_or_else(|err| format!("# cannot be shown: {err}\n"))
+    }
+}
+
+/// Fields whose values are not shown.
+const HIDDEN_FIELDS: [&str; 37] = [
+    "url",
+    "proxy_url",
+    "secrets",
+    "proxy_connect_header",
+    "key",
+    "smtp_auth_password",
+    "smtp_auth_secret",
+    "auth_password",
+    "auth_secret",
+    "slack_api_url",
+    "slack_app_token",
+    "app_token",
+    "api_url",
+    "webhook_url",
+    "mattermost_webhook_url",
+    "opsgenie_api_key",
+    "api_key",
+    "victorops_api_key",
+    "wechat_api_secret",
+    "api_secret",
+    "telegram_bot_token",
+    "bot_token",
+    "rocketchat_token",
+    "rocketchat_token_id",
+    "token",
+    "token_id",
+    "routing_key",
+    "service_key",
+    "user_key",
+    "secret_key",
+    "alert_source_token",
+    "password",
+    "credentials",
+    "client_secret",
+    "bearer_token",
+    "auth_token",
+    "community",
+];
+
+/// Replaces texts below secret fields. A webhook's `url` is a secret too, and so is what a proxy's URL may carry.
+fn hide(tree: &mut serde_json::Value) {
+    match tree {
+        serde_json::Value::Object(map) => {
+            for (name, value) in map {
+                if HIDDEN_FIELDS.contains(&name.as_str()) { hide_all(value) } else { hide(value) }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(hide),
+        _ => {}
+    }
+}
+
+fn hide_all(tree: &mut serde_json::Value) {
+    match tree {
+        serde_json::Value::Object(map) => map.values_mut().for_each(hide_all),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(hide_all),
+        serde_json::Value::Null => {}
+        other => *other = httpc::secret::HIDDEN.into(),
+    }
+}

@@ -1,0 +1,82 @@
+//! The alert manager's part of the server's own configuration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use model::duration::PromDuration;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The alert manager: routing, silences, notifications, history.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Alertmanager's configuration file. Without one, alerts are shown and recorded and nobody is told.
+    pub config_file: Option<PathBuf>,
+    /// The address under which people reach this server; it is in every notification.
+    pub external_url: String,
+    /// Expired silences and unused notification log entries are kept for so long.
+    pub retention: PromDuration,
+    /// How often resolved alerts, expired silences and old notification log entries are removed.
+    pub gc_interval: PromDuration,
+    /// So many alerts are held at most; further ones are refused and counted.
+    pub max_alerts: usize,
+    /// So many groups are held at most; alerts that would need another one are shown, but not notified, and counted.
+    pub max_groups: usize,
+    /// So many silences (expired ones included) are held at most.
+    pub max_silences: usize,
+    /// A silence larger than this many bytes is refused.
+    pub max_silence_bytes: usize,
+    /// So many notifications are on their way at once at most; further ones wait.
+    pub max_sending: usize,
+    /// Programs that `exec_configs` may name.
+    pub exec: BTreeMap<String, AllowedCommand>,
+    /// The history of alerts.
+    pub history: HistorySettings,
+}
+
+/// A program that `exec_configs` may run. It gets the notification as JSON on standard input and never sees a shell.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AllowedCommand {
+    /// Absolute path.
+    pub program: PathBuf,
+    /// Arguments before those of the receiver.
+    pub args: Vec<String>,
+}
+
+/// What is kept of the past.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HistorySettings {
+    /// Events older than this are removed.
+    pub retention: PromDuration,
+    /// The oldest events are removed when there are more than this many.
+    pub max_events: u64,
+    /// So many events wait for the disk at most; further ones are dropped and counted.
+    pub queue_length: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            config_file: None,
+            external_url: "http://localhost:9090".into(),
+            retention: PromDuration(120 * 3_600_000),
+            gc_interval: PromDuration(15 * 60_000),
+            max_alerts: 500_000,
+            max_groups: 100_000,
+            max_silences: 50_000,
+            max_silence_bytes: 1 << 20,
+            max_sending: 64,
+            exec: BTreeMap::new(),
+            history: HistorySettings::default(),
+        }
+    }
+}
+
+impl Default for HistorySettings {
+    fn default() -> Self {
+        Self { retention: PromDuration(90 * 86_400_000), max_events: 5_000_000, queue_length: 65_536 }
+    }
+}

@@ -1,0 +1,176 @@
+//! Programs of this machine, from an allow-list: the action half of an alert.
+//!
+//! The program gets the notification as JSON (the webhook format) on standard input, its arguments without a shell, and
+//! an environment of `PATH` and `BELLWETHER_STATUS`, `…_RECEIVER`, `…_GROUP_KEY`, `…_NOTIFICATION_ID`. Exit status 0 is
+//! success, 75 (`EX_TEMPFAIL`) asks for another attempt, anything else ends in failure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use model::Timestamp;
+use model::seam::BoxFuture;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{Attempt, Delivered, Failure, Sender, cut_bytes, webhook};
+use crate::config::{AllowedCommand, receiver};
+use crate::error::Error;
+use crate::message::Notification;
+use crate::render::Renderer;
+
+/// Of the program's output so much is kept.
+const KEPT_BYTES: u64 = 4096;
+/// `EX_TEMPFAIL` of sysexits.h.
+const TRY_AGAIN: i32 = 75;
+/// Groups whose last run is remembered.
+const MAX_GROUPS: usize = 10_000;
+
+/// `exec_configs`.
+pub struct Exec {
+    allowed: AllowedCommand,
+    args: Vec<String>,
+    dry_run: bool,
+    cool_down_ms: i64,
+    timeout: Duration,
+    renderer: Renderer,
+    last_runs: Mutex<HashMap<String, Timestamp>>,
+}
+
+impl Exec {
+    /// From its section and the allow-list.
+    pub(super) fn new(
+        section: &receiver::Exec,
+        renderer: &Renderer,
+        allowed: &BTreeMap<String, AllowedCommand>,
+    ) -> Result<Self, Error> {
+        let name = &section.command;
+        let allowed = allowed.get(name).ok_or_else(|| Error::Config {
+            reason: format!(
+                "exec_configs: command {name:?} is not in the server's allow-list alerts.exec; add it there"
+            ),
+        })?;
+        if !allowed.program.is_absolute() {
+            let program = &allowed.program;
+            return Err(Error::Config {
+                reason: format!("alerts.exec.{name}: program {program:?} must be an absolute path"),
+            });
+        }
+        Ok(Self {
+            allowed: allowed.clone(),
+            args: section.args.clone(),
+            dry_run: section.dry_run,
+            cool_down_ms: section.cool_down.ms,
+            timeout: section.timeout.to_std(),
+            renderer: renderer.clone(),
+            last_runs: Mutex::default(),
+        })
+    }
+
+    /// Whether the group's last run is too recent; else notes this one.
+    fn cools_down(&self, notification: &Notification) -> bool {
+        if self.cool_down_ms <= 0 {
+            return false;
+        }
+        let mut runs = self.last_runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = notification.now;
+        if runs.get(&notification.group_key).is_some_and(|last| now - *last < self.cool_down_ms) {
+            return true;
+        }
+        if runs.len() >= MAX_GROUPS {
+            runs.retain(|_, last| now - *last < self.cool_down_ms);
+        }
+        runs.insert(notification.group_key.clone(), now);
+        false
+    }
+
+    async fn run(&self, notification: &Notification) -> Attempt {
+        let args = self.args.iter().map(|arg| self.renderer.text(arg, &notification.data));
+        let args: Vec<String> = args.collect::<Result<_, _>>()?;
+        let shown = format!("{:?} {:?} {args:?}", self.allowed.program, self.allowed.args);
+        if self.dry_run {
+            return Ok(Delivered { status: None, answer: format!("dry run, would run {shown}") });
+        }
+        if self.cools_down(notification) {
+            let span = crate::functions::span(self.cool_down_ms);
+            return Ok(Delivered {
+                status: None,
+                answer: format!("not run: less than {span} after the last run"),
+            });
+        }
+        let body = webhook::body(notification, 0)?;
+        let mut child = tokio::process::Command::new(&self.allowed.program)
+            .args(&self.allowed.args)
+            .args(&args)
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("BELLWETHER_STATUS", notification.data.status)
+            .env("BELLWETHER_RECEIVER", &notification.data.receiver)
+            .env("BELLWETHER_GROUP_KEY", &notification.group_key)
+            .env("BELLWETHER_NOTIFICATION_ID", &notification.id)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|err| Failure::permanent(format!("cannot start {shown}: {err}")))?;
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let feed = async {
+            if let Some(mut stdin) = stdin {
+                // A program that does not read its input is free not to.
+                if let Err(err) = stdin.write_all(&body).await {
+                    tracing::debug!(error = %err, "program did not read its input");
+                }
+            }
+        };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let read_out = async {
+            match stdout {
+                Some(stdout) => drain(stdout, &mut out).await,
+                None => Ok(()),
+            }
+        };
+        let read_err = async {
+            match stderr {
+                Some(stderr) => drain(stderr, &mut err).await,
+                None => Ok(()),
+            }
+        };
+        let all = async {
+            let ((), out, err, status) = tokio::join!(feed, read_out, read_err, child.wait());
+            out.and(err).and(status)
+        };
+        let status = match tokio::time::timeout(self.timeout, all).await {
+            Ok(Ok(status)) => status,
+            Ok(Err(err)) => return Err(Failure::permanent(format!("cannot run {shown}: {err}"))),
+            // Dropping the child ends it.
+            Err(_) => {
+                return Err(Failure::transient(format!("{shown} did not end within {:?}", self.timeout)));
+            }
+        };
+        out.extend_from_slice(&err);
+        let answer = cut_bytes(String::from_utf8_lossy(&out).trim(), KEPT_BYTES as usize);
+        if status.success() {
+            return Ok(Delivered { status: None, answer: format!("{shown}: {answer}") });
+        }
+        let message = format!("{shown} ended with {status}: {answer}");
+        Err(if status.code() == Some(TRY_AGAIN) {
+            Failure::transient(message)
+        } else {
+            Failure::permanent(message)
+        })
+    }
+}
+
+/// Reads to the end, keeps the beginning.
+async fn drain(mut from: impl tokio::io::AsyncRead + Unpin, kept: &mut Vec<u8>) -> std::io::Result<()> {
+    (&mut from).take(KEPT_BYTES).read_to_end(kept).await?;
+    tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
+impl Sender for Exec {
+    fn send<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Attempt> {
+        Box::pin(self.run(notification))
+    }
+}

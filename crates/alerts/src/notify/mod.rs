@@ -1,0 +1,143 @@
+//! Sending: one module for each kind of service.
+//!
+//! A sender makes one attempt and says whether another may help; retries, their pace and their end are
+//! the dispatcher's. Status codes follow one rule: 2xx has arrived, 429 and 5xx are tried again (after
+//! `Retry-After` when it is given), anything else is not. Lengths are cut to what the service takes.
+
+pub mod email;
+pub mod exec;
+pub mod http;
+pub mod snmptrap;
+pub mod webhook;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use httpc::Secret;
+use model::seam::BoxFuture;
+
+use crate::config::{Config, Settings};
+use crate::error::Error;
+use crate::message::Notification;
+use crate::render::Renderer;
+
+/// It has arrived.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// The service's status code, when it has one.
+    pub status: Option<u16>,
+    /// The beginning of what the service answered.
+    pub answer: String,
+}
+
+/// It has not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Whether another attempt may help.
+    pub retry: bool,
+    /// Not before this.
+    pub after: Option<Duration>,
+    /// The service's status code, when it has one.
+    pub status: Option<u16>,
+    /// Why, for people; holds no secret.
+    pub message: String,
+}
+
+impl Failure {
+    /// The fault is on this side: another attempt would end the same way.
+    pub fn permanent(message: impl Into<String>) -> Self {
+        Self { retry: false, after: None, status: None, message: message.into() }
+    }
+
+    /// Another attempt may help.
+    pub fn transient(message: impl Into<String>) -> Self {
+        Self { retry: true, after: None, status: None, message: message.into() }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(err: Error) -> Self {
+        Self::permanent(err.to_string())
+    }
+}
+
+/// The result of one attempt.
+pub type Attempt = Result<Delivered, Failure>;
+
+/// One way to tell somebody.
+pub trait Sender: Send + Sync {
+    /// Makes one attempt.
+    fn send<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Attempt>;
+}
+
+/// One section of a receiver.
+pub struct Integration {
+    /// `webhook`, `email` …
+    pub name: &'static str,
+    /// Which of several such of the receiver.
+    pub index: usize,
+    /// Whether resolved alerts are told.
+    pub send_resolved: bool,
+    /// How.
+    pub sender: Box<dyn Sender>,
+}
+
+impl std::fmt::Debug for Integration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}[{}]", self.name, self.index)
+    }
+}
+
+/// The ways of every receiver, by its name.
+pub type Receivers = BTreeMap<String, Vec<Arc<Integration>>>;
+
+/// Builds the senders of a checked configuration.
+///
+/// # Errors
+/// When an HTTP client cannot be made, or an `exec` section names a program that is not allowed.
+pub fn build(config: &Config, settings: &Settings, renderer: &Renderer) -> Result<Receivers, Error> {
+    let mut all = Receivers::new();
+    for receiver in &config.receivers {
+        let mut found: Vec<Arc<Integration>> = vec![];
+        macro_rules! add {
+            ($field:ident, $name:literal, $make:expr) => {
+                for (index, section) in receiver.$field.iter().enumerate() {
+                    let sender: Box<dyn Sender> = Box::new($make(section, renderer)?);
+                    let send_resolved = section.send_resolved;
+                    found.push(Arc::new(Integration { name: $name, index, send_resolved, sender }));
+                }
+            };
+        }
+        add!(webhook_configs, "webhook", webhook::Webhook::new);
+        add!(email_configs, "email", email::Email::new);
+        add!(snmptrap_configs, "snmptrap", snmptrap::Snmptrap::new);
+        add!(exec_configs, "exec", |section, renderer| exec::Exec::new(section, renderer, &settings.exec));
+        all.insert(receiver.name.clone(), found);
+    }
+    Ok(all)
+}
+
+/// A secret that is given inline or in a file; the file is read for every attempt, so that it can be rotated.
+pub(crate) async fn secret(inline: &Secret, file: &Path) -> Result<String, Failure> {
+    if file.as_os_str().is_empty() {
+        return Ok(inline.expose().to_owned());
+    }
+    let text = tokio::fs::read_to_string(file)
+        .await
+        .map_err(|err| Failure::transient(format!("cannot read the secret file {file:?}: {err}")))?;
+    Ok(text.trim().to_owned())
+}
+
+/// At most `max` bytes, on a character's boundary; an ellipsis says that something was cut.
+pub(crate) fn cut_bytes(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let mut end = max.saturating_sub('…'.len_utf8());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", text.get(..end).unwrap_or_default())
+}

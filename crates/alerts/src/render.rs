@@ -1,0 +1,148 @@
+//! Texts of notifications from templates.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::Clock;
+use template::{Functions, Options, TemplateSet, Value};
+
+use crate::defaults;
+use crate::error::Error;
+use crate::functions::functions;
+use crate::message::Data;
+
+/// The default templates and the user's, ready to be executed. Cheap to clone.
+#[derive(Clone)]
+pub struct Renderer {
+    set: Arc<TemplateSet>,
+    functions: Arc<Functions>,
+}
+
+impl std::fmt::Debug for Renderer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Renderer({} templates)", self.set.names().count())
+    }
+}
+
+impl Renderer {
+    /// The default templates, then the files that the globs name, in order; later definitions replace earlier ones.
+    ///
+    /// # Errors
+    /// `File` when one cannot be read, `Template` with Go's text when one does not parse.
+    pub fn new(globs: &[PathBuf], clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let functions = functions(clock);
+        let names = functions.names();
+        let mut set = TemplateSet::new();
+        let failed = |err: template::Error| Error::Template(err.to_string());
+        set.add("default.tmpl", defaults::TEXT, &names).map_err(failed)?;
+        set.add("email.tmpl", defaults::HTML, &names).map_err(failed)?;
+        for glob in globs {
+            for path in expand(glob)? {
+                let text = std::fs::read_to_string(&path).map_err(|source| Error::File {
+                    what: "template",
+                    path: path.clone(),
+                    source,
+                })?;
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                set.add(&name, &text, &names)
+                    .map_err(|err| Error::Template(format!("{}: {err}", path.display())))?;
+            }
+        }
+        Ok(Self { set: Arc::new(set), functions: Arc::new(functions) })
+    }
+
+    fn run(&self, text: &str, data: &Value, html: bool) -> Result<String, Error> {
+        let options = Options { html, ..Options::default() };
+        self.set
+            .execute_text(text, data, &self.functions, &options)
+            .map_err(|err| Error::Template(err.to_string()))
+    }
+
+    /// A setting with templates in it as plain text.
+    ///
+    /// # Errors
+    /// `Template` with Go's text.
+    pub fn text(&self, text: &str, data: &Arc<Data>) -> Result<String, Error> {
+        if !text.contains("{{") {
+            return Ok(text.to_owned());
+        }
+        self.run(text, &Value::object(Data::clone(data)), false)
+    }
+
+    /// A setting with templates in it as HTML: values are escaped for where they stand.
+    ///
+    /// # Errors
+    /// `Template` with Go's text.
+    pub fn html(&self, text: &str, data: &Arc<Data>) -> Result<String, Error> {
+        self.run(text, &Value::object(Data::clone(data)), true)
+    }
+
+    /// Every text inside a JSON value.
+    ///
+    /// # Errors
+    /// `Template` with Go's text.
+    pub fn json(&self, value: &serde_json::Value, data: &Arc<Data>) -> Result<serde_json::Value, Error> {
+        Ok(match value {
+            serde_json::Value::String(text) => self.text(text, data)?.into(),
+            serde_json::Value::Array(items) => {
+                items.iter().map(|item| self.json(item, data)).collect::<Result<_, _>>()?
+            }
+            serde_json::Value::Object(map) => {
+                let entries =
+                    map.iter().map(|(name, value)| Ok((self.text(name, data)?, self.json(value, data)?)));
+                serde_json::Value::Object(entries.collect::<Result<_, Error>>()?)
+            }
+            other => other.clone(),
+        })
+    }
+}
+
+/// The files that a pattern names, sorted: `*`, `?` and `[…]` in any part of the path.
+fn expand(glob: &Path) -> Result<Vec<PathBuf>, Error> {
+    let wild = |text: &str| text.contains(['*', '?', '[']);
+    let mut found = vec![PathBuf::new()];
+    for part in glob.components() {
+        let part = part.as_os_str();
+        let text = part.to_string_lossy();
+        if !wild(&text) {
+            found.iter_mut().for_each(|path| path.push(part));
+            continue;
+        }
+        let pattern = pattern_of(&text)?;
+        let mut next = Vec::new();
+        for folder in found {
+            let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
+            // A folder that does not exist has no files, as with Go's `filepath.Glob`.
+            let Ok(entries) = std::fs::read_dir(listed) else { continue };
+            let names = entries.flatten().map(|entry| entry.file_name());
+            next.extend(
+                names.filter(|name| pattern.is_match(&name.to_string_lossy())).map(|n| folder.join(n)),
+            );
+        }
+        next.sort();
+        found = next;
+    }
+    // A name without wild cards must exist; saying so is the reader's business.
+    let any_wild = wild(&glob.to_string_lossy());
+    found.retain(|path| !any_wild || path.is_file());
+    Ok(found)
+}
+
+fn pattern_of(glob: &str) -> Result<regex::Regex, Error> {
+    let mut source = String::from("^");
+    let mut in_class = false;
+    for c in glob.chars() {
+        match c {
+            '[' | ']' => {
+                in_class = c == '[';
+                source.push(c);
+            }
+            '*' if !in_class => source.push_str(".*"),
+            '?' if !in_class => source.push('.'),
+            '^' | '-' if in_class => source.push(c),
+            c => source.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    source.push('$');
+    regex::Regex::new(&source).map_err(|_| Error::Template(format!("{glob:?} is no file pattern")))
+}

@@ -1,0 +1,170 @@
+//! The alerts that are known now, one for each label set.
+//!
+//! The same alert comes again and again while it fires. An arrival that overlaps the one held is merged with it: the
+//! earliest start is kept, an explicit end beats a timeout. Source: the Alertmanager manual, "Sending alerts".
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use model::{Alert, Timestamp};
+
+/// What an arrival meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It fires now and did not.
+    Fired,
+    /// It has resolved and had not.
+    Resolved,
+    /// Its texts or its start have changed.
+    Edited,
+    /// Nothing but its end has.
+    Refreshed,
+}
+
+/// There is no place for another alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+#[derive(Clone, Debug)]
+struct Held {
+    alert: Arc<Alert>,
+    /// Whether its end is only the time by which it must be sent again.
+    timeout: bool,
+}
+
+/// All alerts.
+#[derive(Debug, Default)]
+pub struct AlertStore {
+    by_fingerprint: HashMap<u64, Held>,
+    max: usize,
+}
+
+impl AlertStore {
+    /// An empty store for at most `max` alerts.
+    pub fn new(max: usize) -> Self {
+        Self { by_fingerprint: HashMap::new(), max }
+    }
+
+    /// Takes an alert in. `timeout`: its end is only the time by which it must be sent again.
+    ///
+    /// # Errors
+    /// [`Full`] when it is new and there is no place.
+    pub fn put(&mut self, alert: Alert, timeout: bool, now: Timestamp) -> Result<(Arc<Alert>, Change), Full> {
+        let fingerprint = alert.labels.fingerprint();
+        let Some(held) = self.by_fingerprint.get_mut(&fingerprint) else {
+            if self.by_fingerprint.len() >= self.max {
+                return Err(Full);
+            }
+            let change = if alert.is_resolved(now) { Change::Resolved } else { Change::Fired };
+            let alert = Arc::new(alert);
+            self.by_fingerprint.insert(fingerprint, Held { alert: alert.clone(), timeout });
+            return Ok((alert, change));
+        };
+        let old = held.alert.clone();
+        let inside = |at: Timestamp| at > old.starts_at && at < old.ends_at;
+        let (alert, timeout) = if inside(alert.ends_at) || inside(alert.starts_at) {
+            merge(held, Held { alert: Arc::new(alert), timeout }, now)
+        } else {
+            (alert, timeout)
+        };
+        let change = match (old.is_resolved(now), alert.is_resolved(now)) {
+            (true, false) => Change::Fired,
+            (false, true) => Change::Resolved,
+            _ if old.annotations != alert.annotations || old.starts_at != alert.starts_at => Change::Edited,
+            _ => Change::Refreshed,
+        };
+        let alert = Arc::new(alert);
+        *held = Held { alert: alert.clone(), timeout };
+        Ok((alert, change))
+    }
+
+    /// One alert.
+    pub fn get(&self, fingerprint: u64) -> Option<&Arc<Alert>> {
+        self.by_fingerprint.get(&fingerprint).map(|held| &held.alert)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Arc<Alert>)> {
+        self.by_fingerprint.iter().map(|(fingerprint, held)| (*fingerprint, &held.alert))
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.by_fingerprint.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_fingerprint.is_empty()
+    }
+
+    /// Removes the alerts that have resolved, except those that `keep` wants, and says which.
+    pub fn collect(&mut self, now: Timestamp, keep: impl Fn(u64) -> bool) -> Vec<u64> {
+        let gone: Vec<u64> = self
+            .by_fingerprint
+            .iter()
+            .filter(|(fingerprint, held)| held.alert.is_resolved(now) && !keep(**fingerprint))
+            .map(|(fingerprint, _)| *fingerprint)
+            .collect();
+        for fingerprint in &gone {
+            self.by_fingerprint.remove(fingerprint);
+        }
+        gone
+    }
+}
+
+/// Two arrivals of one alert as one.
+fn merge(old: &Held, new: Held, now: Timestamp) -> (Alert, bool) {
+    // The younger one gives the texts.
+    let (old, new) = if new.alert.updated_at < old.alert.updated_at { (&new, old) } else { (old, &new) };
+    let mut merged = Alert::clone(&new.alert);
+    let mut timeout = new.timeout;
+    merged.starts_at = merged.starts_at.min(old.alert.starts_at);
+    let later = old.alert.ends_at > merged.ends_at;
+    let keep_old_end =
+        if merged.is_resolved(now) { old.alert.is_resolved(now) && later } else { later && !old.timeout };
+    if keep_old_end {
+        merged.ends_at = old.alert.ends_at;
+        timeout = old.timeout;
+    }
+    (merged, timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Labels;
+
+    use super::*;
+
+    fn alert(starts: i64, ends: i64, updated: i64) -> Alert {
+        Alert {
+            labels: Labels::from_pairs([("alertname", "x")]),
+            annotations: Labels::empty(),
+            starts_at: Timestamp(starts),
+            ends_at: Timestamp(ends),
+            updated_at: Timestamp(updated),
+            generator_url: String::new(),
+        }
+    }
+
+    #[test]
+    fn arrivals_of_one_alert_merge() {
+        let mut store = AlertStore::new(1);
+        let now = Timestamp(100);
+        let check = |store: &mut AlertStore, one, timeout, now, ends, starts, change| {
+            let (held, got) = store.put(one, timeout, now).unwrap();
+            assert_eq!((held.ends_at.ms(), held.starts_at.ms(), got), (ends, starts, change));
+        };
+        check(&mut store, alert(50, 200, 100), true, now, 200, 50, Change::Fired);
+        check(&mut store, alert(60, 300, 110), true, Timestamp(110), 300, 50, Change::Refreshed);
+        // An explicit end in the past resolves it, though the timeout was later.
+        check(&mut store, alert(60, 120, 120), false, Timestamp(120), 120, 50, Change::Resolved);
+        // It fires again after that.
+        check(&mut store, alert(130, 400, 130), true, Timestamp(130), 400, 130, Change::Fired);
+        let mut other = alert(1, 999, 1);
+        other.labels = Labels::from_pairs([("alertname", "y")]);
+        assert_eq!(store.put(other, true, now), Err(Full));
+        assert!(store.collect(Timestamp(399), |_| false).is_empty());
+        assert_eq!(store.collect(Timestamp(400), |_| false).len(), 1);
+    }
+}

@@ -1,0 +1,8 @@
+//! Conformance with Alertmanager's own cases, end-to-end delivery, and the differential against its binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failed step ends the test; skips are said aloud"
+)]
+
+mod conformance;
