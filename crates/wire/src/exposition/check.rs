@@ -5,21 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::MetricType;
 
-use super::{Cache, Describe, Format, ParseError, Point, Series, Visitor, read_text};
+use super::{Cache, Describe, Format, ParseError, Point, Series, Visitor, read};
 
 /// Says whether a scrape of `body` would succeed.
 ///
 /// # Errors
 /// The first line that makes the scrape fail, and why.
 pub fn check_exposition(format: Format, body: &[u8]) -> Result<(), ParseError> {
-    read_text(format, body, &mut Cache::new(0), &mut Check)
+    read(format, body, &mut Cache::new(0), &mut Check)
 }
 
 struct Check;
 
 impl Visitor for Check {
-    fn known(&mut self, _: u32, _: &Point<'_>) -> Result<(), String> {
-        Ok(())
+    fn known(&mut self, _: u32, _: &Point<'_>) -> Result<bool, String> {
+        Ok(true)
     }
 
     fn series(&mut self, series: &Series<'_>, _: &Point<'_>) -> Result<u32, String> {
@@ -56,8 +56,8 @@ struct Families {
 }
 
 impl Visitor for Families {
-    fn known(&mut self, _: u32, _: &Point<'_>) -> Result<(), String> {
-        Ok(())
+    fn known(&mut self, _: u32, _: &Point<'_>) -> Result<bool, String> {
+        Ok(true)
     }
 
     fn series(&mut self, series: &Series<'_>, _: &Point<'_>) -> Result<u32, String> {
@@ -105,7 +105,7 @@ const UNITS: [(&str, &str); 18] = [
 /// The body does not parse.
 pub fn lint(format: Format, body: &[u8]) -> Result<Vec<Lint>, ParseError> {
     let mut families = Families::default();
-    read_text(format, body, &mut Cache::new(0), &mut families)?;
+    read(format, body, &mut Cache::new(0), &mut families)?;
     let mut out = BTreeSet::new();
     let names: BTreeSet<&str> = families
         .described

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use model::{Histogram, MetricType};
 
 pub use check::{Lint, check_exposition, lint};
+
 pub use format::Format;
 
 use crate::number;
@@ -35,14 +36,15 @@ pub struct ParseError {
 
 /// What a reader finds, in the body's order.
 pub trait Visitor {
-    /// A sample of a series that [`Visitor::series`] has named `tag` in an earlier body.
+    /// A sample of a series that [`Visitor::series`] has named `tag` in an earlier body. `false`: the tag means nothing
+    /// any more, tell me the series.
     ///
     /// # Errors
     /// Any reason ends the reading.
-    fn known(&mut self, tag: u32, point: &Point<'_>) -> Result<(), String>;
+    fn known(&mut self, tag: u32, point: &Point<'_>) -> Result<bool, String>;
 
     /// A sample of a series that stands in a place where it did not stand before. The answer is the tag by which it is
-    /// named from the next body on.
+    /// named from the next body on; at most [`MAX_TAG`].
     ///
     /// # Errors
     /// Any reason ends the reading.
@@ -163,6 +165,9 @@ struct Line {
     tag: u32,
 }
 
+/// The largest tag that a visitor may give.
+pub const MAX_TAG: u32 = COMMENT - 1;
+
 /// Tags from here on are comments; below it are series.
 const COMMENT: u32 = u32::MAX - 16;
 
@@ -184,15 +189,23 @@ impl Cache {
     }
 }
 
-/// Reads a text body: Prometheus' format or OpenMetrics. For protobuf see [`crate::exposition::format`].
+/// Whether [`read`] knows the format.
+pub fn can_read(format: Format) -> bool {
+    format != Format::Protobuf
+}
+
+/// Reads a body.
 ///
 /// # Errors
 /// The first line that is wrong; what was visited before it must be discarded.
-pub fn read_text(
+pub fn read(
     format: Format,
     body: &[u8],
     cache: &mut Cache,
     visitor: &mut dyn Visitor,
 ) -> Result<(), ParseError> {
-    text::Reader::new(format, body, cache, visitor)?.run()
+    match format {
+        Format::Protobuf => Err(ParseError { line: 0, reason: "protobuf bodies cannot be read yet".into() }),
+        _ => text::Reader::new(format, body, cache, visitor)?.run(),
+    }
 }

@@ -30,10 +30,10 @@ impl Log {
 }
 
 impl Visitor for Log {
-    fn known(&mut self, tag: u32, point: &Point<'_>) -> Result<(), String> {
+    fn known(&mut self, tag: u32, point: &Point<'_>) -> Result<bool, String> {
         let name = self.names[tag as usize].clone();
         self.point(&name, '=', point);
-        Ok(())
+        Ok(true)
     }
     fn series(&mut self, series: &Series<'_>, point: &Point<'_>) -> Result<u32, String> {
         let pairs = series.labels().chain([("__name__".into(), series.name())]);
@@ -47,9 +47,9 @@ impl Visitor for Log {
     }
 }
 
-fn read(format: Format, body: &str) -> Result<Vec<String>, ParseError> {
+fn lines(format: Format, body: &str) -> Result<Vec<String>, ParseError> {
     let mut log = Log::default();
-    read_text(format, body.as_bytes(), &mut Cache::new(1), &mut log)?;
+    super::read(format, body.as_bytes(), &mut Cache::new(1), &mut log)?;
     Ok(log.lines)
 }
 
@@ -57,7 +57,7 @@ fn read(format: Format, body: &str) -> Result<Vec<String>, ParseError> {
 fn prometheus_text() {
     let body = "# HELP a.b some \\\\ help\\n\n# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\",} 3 1234\n \
                 {\"a.b\", x = \"1\\\"\\n\\z\"}\t+Inf\n#plain\nlast NaN";
-    let got = read(Format::Text004, &body.replace("HELP a.b", "HELP \"a.b\"")).unwrap();
+    let got = lines(Format::Text004, &body.replace("HELP a.b", "HELP \"a.b\"")).unwrap();
     let expected = [
         r#"# a.b Help("some \\ help\n")"#,
         "# h Type(Histogram)",
@@ -78,13 +78,13 @@ fn openmetrics_text() {
         r#"+ a_total{x="1"} 1.0 @1500 ex [("trace_id", "t")] 0.5 Some(2000)"#,
         "+ a 2.0",
     ];
-    assert_eq!(read(Format::OpenMetrics100, body).unwrap(), expected);
+    assert_eq!(lines(Format::OpenMetrics100, body).unwrap(), expected);
     let started = "a_total 1 2 st@1.5\nb_total 1 st@0.001\n# EOF";
     assert_eq!(
-        read(Format::OpenMetrics200, started).unwrap(),
+        lines(Format::OpenMetrics200, started).unwrap(),
         ["+ a_total 1.0 @2000  st1500", "+ b_total 1.0  st1"]
     );
-    assert!(read(Format::OpenMetrics100, started).is_err());
+    assert!(lines(Format::OpenMetrics100, started).is_err());
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn errors_name_line_and_reason() {
         (Format::OpenMetrics100, "a 1\n\n# EOF", 2, "a metric name"),
     ];
     for (format, body, line, reason) in cases {
-        let err = read(format, body).unwrap_err();
+        let err = lines(format, body).unwrap_err();
         assert!(err.line == line && err.reason.contains(reason), "{body:?}: {err}");
     }
     let err = check_exposition(Format::Text004, b"a{b=\"1\",b=\"2\"} 1").unwrap_err();
@@ -111,7 +111,7 @@ fn lines_in_their_old_place_are_recognised() {
     let mut log = Log::default();
     let mut run = |body: &str| {
         log.lines.clear();
-        read_text(Format::Text004, body.as_bytes(), &mut cache, &mut log).unwrap();
+        super::read(Format::Text004, body.as_bytes(), &mut cache, &mut log).unwrap();
         log.lines.clone()
     };
     assert_eq!(run("# TYPE a gauge\na{x=\"1\"} 1\na{x=\"2\"} 2\nb 3\n").len(), 4);
@@ -139,7 +139,7 @@ fn what_is_written_reads_back() {
         let mut out = String::new();
         write::push_family(&mut out, format, &family, Some(1500));
         write::finish(&mut out, format);
-        let got = read(format, &out).unwrap();
+        let got = lines(format, &out).unwrap();
         assert_eq!(got[0].split_once(' ').unwrap().1, {
             let stem = if format == Format::Text100 { "my.requests_total" } else { "my.requests" };
             format!("{stem} Help({:?})", "a \"b\"\n\\")
@@ -179,9 +179,9 @@ proptest! {
         for format in [Format::Text004, Format::OpenMetrics100, Format::OpenMetrics200] {
             let (mut cache, mut log) = (Cache::new(3), Log::default());
             for body in [&body, &again, &body] {
-                let cached = read_text(format, body.as_bytes(), &mut cache, &mut log).is_ok();
+                let cached = super::read(format, body.as_bytes(), &mut cache, &mut log).is_ok();
                 // The cache changes the cost, never the verdict.
-                prop_assert_eq!(cached, read(format, body).is_ok(), "{:?}", body);
+                prop_assert_eq!(cached, lines(format, body).is_ok(), "{:?}", body);
             }
         }
     }

@@ -123,15 +123,18 @@ impl<'a> Reader<'a> {
                 continue;
             }
             self.cursor += ahead + 1;
-            self.cache.next.push(line);
             if line.tag >= COMMENT {
+                self.cache.next.push(line);
                 if let Some(kind) = KINDS.get((line.tag - COMMENT) as usize) {
                     self.kind = *kind;
                 }
                 return Ok(Some(end + 1));
             }
             let (point, next) = self.point(end)?;
-            self.visitor.known(line.tag, &point)?;
+            if !self.visitor.known(line.tag, &point)? {
+                return Ok(None);
+            }
+            self.cache.next.push(line);
             return Ok(Some(next));
         }
         Ok(None)

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use wire::exposition::{Cache, Describe, Format, Point, Series, Visitor, read_text};
+use wire::exposition::{Cache, Describe, Format, Point, Series, Visitor, read};
 
 /// Samples as (labels with the name, value), sorted.
 #[derive(Default)]
 struct Samples(Vec<(Vec<(String, String)>, f64)>);
 
 impl Visitor for Samples {
-    fn known(&mut self, _: u32, _: &Point<'_>) -> Result<(), String> {
+    fn known(&mut self, _: u32, _: &Point<'_>) -> Result<bool, String> {
         Err("nothing is known in a first body".into())
     }
     fn series(&mut self, series: &Series<'_>, point: &Point<'_>) -> Result<u32, String> {
@@ -68,7 +68,7 @@ fn verdicts_of_others() {
                 None => unbase64(case["input_base64"].as_str().unwrap()),
             };
             let mut samples = Samples::default();
-            let result = read_text(format, &body, &mut Cache::new(0), &mut samples);
+            let result = read(format, &body, &mut Cache::new(0), &mut samples);
             let expect = &case["expect"];
             let others = ["OpenMetrics", "client_python"].map(|source| expect[source].as_bool());
             let must = match expect["prometheus"].as_bool() {
