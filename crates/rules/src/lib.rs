@@ -4,15 +4,18 @@
 //! |---|---|
 //! | [`file`], [`rule`] | Prometheus' rule files; rules and groups that are known to be right |
 //! | [`expand`] | templates of labels and annotations |
-//! | [`evaluate`] | the seam to PromQL |
+//! | [`evaluate`], [`engine`] | the seam to PromQL; PromQL behind it |
 //! | [`alerting`] | the state machine of alerts |
 //! | [`group`], [`ruler`] | one group at work; all groups on their schedule |
+//! | [`check`], [`unit_test`] | `check rules` with lints; `test rules` |
 //! | [`snapshot`] | rules and alerts as the HTTP API shows them |
 //! | [`config`], [`error`], [`metrics`] | settings; what can be wrong with rule files; what is counted |
 #![warn(missing_docs)]
 
 pub mod alerting;
+pub mod check;
 pub mod config;
+pub mod engine;
 pub mod error;
 pub mod evaluate;
 pub mod expand;
@@ -22,8 +25,10 @@ pub mod metrics;
 pub mod rule;
 pub mod ruler;
 pub mod snapshot;
+pub mod unit_test;
 
 pub use config::{Config, Settings};
+pub use engine::Engine;
 pub use error::{Error, Problem};
 pub use evaluate::{Evaluator, Point, Vector};
 pub use file::RuleFile;
