@@ -379,6 +379,12 @@ impl Planner<'_> {
                 Kind::Binary { op: node.op, left, right, return_bool: node.return_bool, matching }
             }
             Expr::Aggregate(node) => {
+                if let (AggregateOp::CountValues, Some(Expr::String(label))) =
+                    (node.op, node.param.as_ref().map(Expr::unwrapped))
+                    && label.not_utf8.is_some()
+                {
+                    return Err(Error::Plan(format!("invalid label name {label}")));
+                }
                 around.push(node.op.as_str());
                 let param = node.param.as_ref().map(|param| self.build(param, grid, around)).transpose()?;
                 let input = self.build(&node.expr, grid, around)?;
@@ -397,6 +403,9 @@ impl Planner<'_> {
         let Expr::Call(call) = expr else { unreachable!("only called for calls") };
         let function = call.function.id;
         around.push(function.as_str());
+        if matches!(function, FunctionId::LabelReplace | FunctionId::LabelJoin) {
+            check_label_names(&call.args, call.function.name)?;
+        }
         let kind = match function {
             FunctionId::Info => self.info(&call.args, grid, around)?,
             FunctionId::Timestamp | FunctionId::StartTimestamp
@@ -438,8 +447,13 @@ impl Planner<'_> {
         };
         let (mut name_matchers, data_matchers): (Vec<_>, Vec<_>) =
             matchers.into_iter().partition(|matcher| matcher.name() == METRIC_NAME);
+        let positive = |matcher: &Matcher| matches!(matcher.op(), MatchOp::Equal | MatchOp::Regex);
         if name_matchers.is_empty() {
             name_matchers.push(Matcher::equal(METRIC_NAME, "target_info"));
+        } else if !name_matchers.iter().any(positive) {
+            // "Not this one" means one of the others that are info metrics by their name.
+            let others = Matcher::new(METRIC_NAME, MatchOp::Regex, ".+_info");
+            name_matchers.push(others.map_err(|err| Error::Plan(err.to_string()))?);
         }
         let windows = Windows::new(reference, self.options.look_back_ms, None, 0);
         let all: Vec<_> = name_matchers.iter().chain(&data_matchers).cloned().collect();
@@ -453,6 +467,7 @@ impl Planner<'_> {
         if node.extend == Some(Extend::Smoothed) {
             windows.after = self.options.look_back_ms;
         }
+        windows.detect_resets = only_statistics(around);
         let select = self.select(&node.matchers, windows.span(&grid), grid, 0, nearest(around));
         Selector { select, windows }
     }
@@ -466,12 +481,13 @@ impl Planner<'_> {
         match expr {
             Expr::Matrix(node) => {
                 let selector = &node.selector;
-                let windows = Windows::new(
+                let mut windows = Windows::new(
                     reference(&selector.modifiers),
                     node.range.ms,
                     selector.extend,
                     self.options.look_back_ms,
                 );
+                windows.detect_resets = only_statistics(around);
                 let select = self.select(
                     &selector.matchers,
                     windows.span(&grid),
@@ -492,7 +508,9 @@ impl Planner<'_> {
                 if grid.count == 0 {
                     inner.count = 0;
                 }
+                around.push(SUBQUERY);
                 let input = self.build(&node.expr, inner, around)?;
+                around.pop();
                 Ok((RangeSource::Subquery(input), windows))
             }
             Expr::Paren(node) => self.range(&node.expr, grid, around),
@@ -535,9 +553,25 @@ impl Planner<'_> {
     }
 }
 
+/// Stands for a subquery among the names of functions and aggregations.
+const SUBQUERY: &str = "[]";
+
 /// The function or aggregation directly around, as a hint for the storage.
 fn nearest(around: &[&'static str]) -> &'static str {
-    around.last().copied().unwrap_or("")
+    around.last().copied().filter(|name| *name != SUBQUERY).unwrap_or("")
+}
+
+/// Whether only the count and the sum of histograms matter: resets are then known from storage, or found on the way.
+fn only_statistics(around: &[&'static str]) -> bool {
+    let mut only = false;
+    for name in around.iter().rev() {
+        match *name {
+            SUBQUERY | "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => return false,
+            "histogram_count" | "histogram_sum" | "histogram_avg" => only = true,
+            _ => {}
+        }
+    }
+    only
 }
 
 /// Without parentheses and marks.
@@ -579,6 +613,23 @@ fn check_extend(expr: &Expr, function: &str) -> Result<(), Error> {
     }
     let allowed = allowed.join(", ");
     Err(Error::Plan(format!("{extend} modifier can only be used with: {allowed} - not with {function}")))
+}
+
+/// Label names are UTF-8.
+fn check_label_names(args: &[Expr], function: &str) -> Result<(), Error> {
+    for (at, arg) in args.iter().enumerate() {
+        let which = match at {
+            1 => "destination",
+            3.. if function == "label_join" => "source",
+            _ => continue,
+        };
+        if let Expr::String(name) = arg.unwrapped()
+            && name.not_utf8.is_some()
+        {
+            return Err(Error::Plan(format!("invalid {which} label name in {function}(): {name}")));
+        }
+    }
+    Ok(())
 }
 
 /// The labels that a selector's `=` tests determine.

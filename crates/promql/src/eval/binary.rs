@@ -425,6 +425,8 @@ fn check_unique(
                 let step = word * 64 + twice.trailing_zeros() as usize;
                 let first = rows[..at].iter().copied().find(|&row| bit(one.row(row).valid, step));
                 let labels = |row: usize| &one.metas[row].labels;
+                let mut pair = [labels(row), labels(first.unwrap_or(row))];
+                pair.sort();
                 let group = if matching.on {
                     ids.subset(labels(row))
                 } else {
@@ -437,8 +439,8 @@ fn check_unique(
                      [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
                     braced(&group),
                     if swapped { "left" } else { "right" },
-                    braced(labels(row)),
-                    braced(labels(first.unwrap_or(row))),
+                    braced(pair[0]),
+                    braced(pair[1]),
                 )));
             }
             seen[word] |= valid[word];

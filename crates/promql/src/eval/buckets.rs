@@ -43,14 +43,6 @@ struct Group {
     drop_name: bool,
 }
 
-/// Where annotations point.
-struct Spans {
-    /// About native histograms' values.
-    value: Span,
-    /// About the vector.
-    vector: Span,
-}
-
 impl Evaluator<'_, '_> {
     pub(super) fn histogram_function(
         &mut self,
@@ -60,15 +52,15 @@ impl Evaluator<'_, '_> {
     ) -> Result<Value, Error> {
         let span = |at: usize| node.arg_spans.get(at).copied().unwrap_or(node.span);
         let mut asked = Vec::new();
-        let (vector, spans) = match function {
+        let (vector, vector_span) = match function {
             FunctionId::HistogramFraction => {
                 asked.push((Asked::Fraction(self.scalar(args[0])?, self.scalar(args[1])?), None));
-                (args[2], Spans { value: span(0), vector: span(2) })
+                (args[2], span(2))
             }
             FunctionId::HistogramQuantile => {
                 asked.push((Asked::Quantile(self.scalar(args[0])?), None));
                 self.check_quantiles(&asked[0].0, span(0));
-                (args[1], Spans { value: span(0), vector: span(1) })
+                (args[1], span(1))
             }
             _ => {
                 let label = self.text(args[1])?;
@@ -77,16 +69,16 @@ impl Evaluator<'_, '_> {
                     self.check_quantiles(&asking, span(at));
                     asked.push((asking, Some(label.clone())));
                 }
-                (args[0], Spans { value: span(0), vector: span(0) })
+                (args[0], span(0))
             }
         };
         let matrix = self.matrix(vector)?;
-        let groups = self.groups(&matrix, &spans);
+        let groups = self.groups(&matrix, vector_span);
         let mut result = Matrix::new(matrix.steps);
         for (asking, label) in &asked {
             self.context.check()?;
             for (labels, group) in &groups {
-                self.ask(&matrix, labels, group, asking, label.as_deref(), &spans, node, &mut result);
+                self.ask(&matrix, labels, group, asking, label.as_deref(), vector_span, node, &mut result);
             }
         }
         Ok(Value::Vector(Vector::Ready(Arc::new(result.merge_same_labels()?))))
@@ -107,7 +99,7 @@ impl Evaluator<'_, '_> {
         }
     }
 
-    fn groups(&mut self, matrix: &Matrix, spans: &Spans) -> Vec<(Labels, Group)> {
+    fn groups(&mut self, matrix: &Matrix, span: Span) -> Vec<(Labels, Group)> {
         let mut groups: Vec<(Labels, Group)> = Vec::new();
         let mut known: HashMap<Labels, usize> = HashMap::new();
         let mut group_of = |labels: Labels, groups: &mut Vec<(Labels, Group)>, drop_name: bool| {
@@ -129,7 +121,7 @@ impl Evaluator<'_, '_> {
             let le = meta.labels.get(LE).unwrap_or_default();
             let Ok(upper) = le.parse::<f64>() else {
                 let (metric, value) = (self.shown_name(&meta.labels), le.to_owned());
-                self.annotations.add(Message::BadBucketLabel { metric, value }, spans.vector);
+                self.annotations.add(Message::BadBucketLabel { metric, value }, span);
                 continue;
             };
             let at = group_of(meta.labels.filtered(|name| name != LE), &mut groups, meta.drop_name);
@@ -149,7 +141,7 @@ impl Evaluator<'_, '_> {
         group: &Group,
         asked: &Asked,
         label: Option<&str>,
-        spans: &Spans,
+        span: Span,
         node: &Node,
         result: &mut Matrix,
     ) {
@@ -179,7 +171,7 @@ impl Evaluator<'_, '_> {
             let value = match native {
                 Some(_) if !buckets.is_empty() => {
                     let metric = self.shown_name(labels);
-                    self.annotations.add(Message::MixedClassicNativeHistograms { metric }, spans.vector);
+                    self.annotations.add(Message::MixedClassicNativeHistograms { metric }, span);
                     continue;
                 }
                 Some(histogram) => {
@@ -194,7 +186,7 @@ impl Evaluator<'_, '_> {
                             (_, NanObservations::Result) => Message::QuantileOfNans { metric },
                             _ => Message::QuantileSkewedByNans { metric },
                         };
-                        self.annotations.add(message, spans.value);
+                        self.annotations.add(message, span);
                     }
                     value
                 }
@@ -209,7 +201,6 @@ impl Evaluator<'_, '_> {
                             (forced.first, forced.last) = (node.grid.at(step), node.grid.at(step));
                             let metric = self.shown_name(labels);
                             let message = Message::ForcedMonotonicity { metric };
-                            let span = spans.vector;
                             self.annotations.insert(Annotation { message, span, forced: Some(forced) });
                         }
                         value

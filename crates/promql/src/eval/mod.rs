@@ -340,7 +340,7 @@ impl<'q> Evaluator<'_, 'q> {
             {
                 labels = labels::without_metadata(&labels);
             }
-            worker.read(self.context, &source, index)?;
+            worker.read(self.context, &source, windows, index)?;
             let floats = (range.0 - windows.before, range.1 + windows.after);
             let columns = &mut worker.columns;
             stream::keep_within(columns, floats);

@@ -11,7 +11,7 @@ use super::error::Error;
 use super::kernels::{self, Scratch};
 use super::matrix::{Cell, Grid, Matrix, Meta, Row, histogram_samples, ones};
 use super::range::{self, Frame, Notes, Output};
-use super::window::{Bounds, Columns, Windows};
+use super::window::{Bounds, Columns, Windows, detect_resets};
 use super::{Context, Evaluator, Scalar};
 use crate::annotations::{Annotations, Message};
 use crate::ast::Extend;
@@ -116,12 +116,21 @@ impl Worker {
     }
 
     /// Reads the samples of a series into `columns`.
-    pub(crate) fn read(&mut self, context: &Context<'_>, source: &Source, index: usize) -> Result<(), Error> {
+    pub(crate) fn read(
+        &mut self,
+        context: &Context<'_>,
+        source: &Source,
+        windows: &Windows,
+        index: usize,
+    ) -> Result<(), Error> {
         match source {
             Source::Select(select) => {
                 self.samples.clear();
                 context.selected[*select].series.read(index, &mut self.samples).map_err(Error::Storage)?;
                 context.check_read(self.samples.len() as u64)?;
+                if windows.detect_resets {
+                    detect_resets(&mut self.samples);
+                }
                 self.columns.take(&mut self.samples, context.plan.options.start_timestamps);
             }
             Source::Matrix(matrix, grid) => {
@@ -182,7 +191,7 @@ impl Worker {
             }
             Leaf::Instant(selector) if selector.windows.extend == Some(Extend::Smoothed) => {
                 self.row.reset(stream.grid.count);
-                self.read(context, &stream.source, index)?;
+                self.read(context, &stream.source, &selector.windows, index)?;
                 let name = stream.metas[index].labels.metric_name().to_owned();
                 let span = context.plan.nodes[stream.node].span;
                 self.smooth(stream, selector, &name, span);
@@ -193,7 +202,7 @@ impl Worker {
             }
             Leaf::Range { function, windows, args } => {
                 self.row.reset(stream.grid.count);
-                self.read(context, &stream.source, index)?;
+                self.read(context, &stream.source, windows, index)?;
                 self.range(context, stream, *function, windows, args, index);
             }
         }
@@ -293,7 +302,11 @@ impl Worker {
     fn read_raw(&mut self, context: &Context<'_>, selector: &Selector, index: usize) -> Result<(), Error> {
         self.samples.clear();
         context.selected[selector.select].series.read(index, &mut self.samples).map_err(Error::Storage)?;
-        context.check_read(self.samples.len() as u64)
+        context.check_read(self.samples.len() as u64)?;
+        if selector.windows.detect_resets {
+            detect_resets(&mut self.samples);
+        }
+        Ok(())
     }
 
     /// Bounds for the times of `samples` (`raw`) or `columns`, reused while their id promises the same times.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use model::histogram::ResetHint;
 use model::{Histogram, Samples, is_stale};
 
 use super::matrix::Grid;
@@ -37,6 +38,9 @@ pub(crate) struct Windows {
     pub(crate) after: i64,
     /// Whether the samples around the range are used, and how.
     pub(crate) extend: Option<Extend>,
+    /// Whether histograms that do not say whether they follow a reset are compared with the one before, as Prometheus does
+    /// where only the count and the sum are asked for.
+    pub(crate) detect_resets: bool,
 }
 
 impl Windows {
@@ -46,7 +50,7 @@ impl Windows {
             Some(Extend::Anchored) => (look_back, 0),
             Some(Extend::Smoothed) => (look_back, look_back),
         };
-        Self { reference, range, before, after, extend }
+        Self { reference, range, before, after, extend, detect_resets: false }
     }
 
     /// From when and until when samples are needed: `(start, end]`.
@@ -181,6 +185,25 @@ impl Columns {
             histograms: &self.histograms[h.clone()],
             histogram_starts: self.histogram_starts.get(h).unwrap_or_default(),
         }
+    }
+}
+
+/// Says of every histogram but the first of a series whether it follows a reset.
+pub(crate) fn detect_resets(samples: &mut Samples) {
+    let mut previous: Option<Arc<Histogram>> = None;
+    for (_, histogram) in &mut samples.histograms {
+        if histogram.is_stale() {
+            continue;
+        }
+        let current = Arc::clone(histogram);
+        if let Some(previous) = &previous
+            && histogram.reset_hint == ResetHint::Unknown
+        {
+            let reset = crate::histogram::is_reset(histogram, previous);
+            let hint = if reset { ResetHint::Reset } else { ResetHint::NotReset };
+            Arc::make_mut(histogram).reset_hint = hint;
+        }
+        previous = Some(current);
     }
 }
 

@@ -372,7 +372,9 @@ impl Sum {
     /// [`MixedSchemas`]; nothing has changed then.
     pub fn merge(&mut self, other: &Self) -> Result<(), MixedSchemas> {
         self.add(&other.sum)?;
-        self.add(&other.lost)?;
+        let hint = self.sum.reset_hint;
+        combine(&mut self.sum, &other.lost, 1.0, Some(&mut self.lost))?;
+        self.sum.reset_hint = hint;
         self.seen.reset |= other.seen.reset;
         self.seen.not_reset |= other.seen.not_reset;
         self.seen.reconciled |= other.seen.reconciled;
@@ -381,9 +383,16 @@ impl Sum {
 
     /// The sum and what is to be said about it.
     pub fn finish(mut self) -> (Histogram, Combined) {
-        add(&mut self.sum, &self.lost).expect("both have the same schema");
+        add_lost(&mut self.sum, &self.lost);
         (self.sum, self.seen.combined())
     }
+}
+
+/// Adds what was lost; that is no histogram of its own and says nothing about resets.
+fn add_lost(sum: &mut Histogram, lost: &Histogram) {
+    let hint = sum.reset_hint;
+    add(sum, lost).expect("both have the same schema");
+    sum.reset_hint = hint;
 }
 
 /// A compensated mean of histograms, carried on incrementally once the sum would overflow.
@@ -445,7 +454,9 @@ impl Mean {
         if !self.incremental && !other.incremental {
             let (mut sum, mut lost) = (self.sum.clone(), self.lost.clone());
             let combined = combine(&mut sum, &other.sum, 1.0, Some(&mut lost))?;
+            let hint = sum.reset_hint;
             combine(&mut sum, &other.lost, 1.0, Some(&mut lost))?;
+            sum.reset_hint = hint;
             self.seen.reconciled |= combined.reconciled;
             if !overflows(&sum) {
                 (self.sum, self.lost) = (sum, lost);
@@ -465,7 +476,9 @@ impl Mean {
         }
         self.count = total;
         let combined = combine(&mut self.sum, &right.sum, 1.0, Some(&mut self.lost))?;
+        let hint = self.sum.reset_hint;
         combine(&mut self.sum, &right.lost, 1.0, Some(&mut self.lost))?;
+        self.sum.reset_hint = hint;
         self.seen.reconciled |= combined.reconciled;
         Ok(())
     }
@@ -476,7 +489,7 @@ impl Mean {
             divide(&mut self.sum, self.count);
             divide(&mut self.lost, self.count);
         }
-        add(&mut self.sum, &self.lost).expect("both have the same schema");
+        add_lost(&mut self.sum, &self.lost);
         compact(&mut self.sum);
         (self.sum, self.seen.combined())
     }

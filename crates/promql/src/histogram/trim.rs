@@ -1,12 +1,14 @@
 //! Cutting off the observations above or below a value, as the operators `</` and `>/` do.
 //!
-//! A bucket that holds the value is divided by the same interpolation as for quantiles. The sum is lowered by what the
-//! removed observations probably amounted to.
+//! A bucket that holds the value is divided by the same interpolation as for quantiles. The sum is estimated anew from what
+//! is left, each bucket's observations being worth its middle (the geometric one in exponential buckets); nothing changes
+//! when nothing is cut off.
 
 use model::Histogram;
 
 use super::buckets::{Bucket, Kind, negative, positive};
 use super::compact;
+use crate::kahan;
 
 /// Which observations stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,121 +19,113 @@ pub enum Keep {
     Above,
 }
 
+/// What stays of a bucket: how many observations, and what each is worth.
+struct Kept {
+    count: f64,
+    worth: f64,
+}
+
 /// Removes all observations that are not on the side of `at` that `keep` names.
 pub fn trim(histogram: &mut Histogram, at: f64, keep: Keep) {
     let custom = histogram.is_custom();
-    let mut kept_count = 0.0;
-    let mut removed_sum = 0.0;
-    let (mut any_positive, mut any_negative) = (false, false);
-
-    let mut side = |buckets: Vec<Bucket>, counts: &mut [f64]| {
-        for (bucket, count) in buckets.iter().zip(counts) {
-            if bucket.count == 0.0 {
-                continue;
-            }
-            if custom {
-                any_positive |= bucket.upper > 0.0;
-                any_negative |= bucket.upper <= 0.0 || bucket.lower < 0.0;
-            } else {
-                any_positive |= bucket.kind == Kind::Positive;
-                any_negative |= bucket.kind == Kind::Negative;
-            }
-            let (kept, typical) = match keep {
-                Keep::Below if bucket.upper <= at => (bucket.count, 0.0),
-                Keep::Above if bucket.lower >= at => (bucket.count, 0.0),
-                Keep::Below if bucket.lower < at => divide_bucket(bucket, at, keep, custom),
-                Keep::Above if bucket.upper > at => divide_bucket(bucket, at, keep, custom),
-                _ => (0.0, typical_value(bucket, at, keep, custom)),
-            };
-            removed_sum += (bucket.count - kept) * typical;
-            kept_count += kept;
-            *count = kept;
+    let mut changed = false;
+    let (mut count, mut sum, mut lost) = (0.0, 0.0, 0.0);
+    let mut take = |bucket: &Bucket, kept: Kept| {
+        changed |= kept.count != bucket.count;
+        count += kept.count;
+        if kept.count != 0.0 {
+            (sum, lost) = kahan::add(kept.count * kept.worth, sum, lost);
         }
+        kept.count
     };
-    side(positive(histogram).collect(), &mut histogram.positive);
-    side(negative(histogram).collect(), &mut histogram.negative);
-
-    if histogram.zero_count > 0.0 {
-        let (lower, upper) = (-histogram.zero_threshold, histogram.zero_threshold);
-        let zero = Bucket { lower, upper, count: histogram.zero_count, kind: Kind::Zero };
-        let below = below(&zero, at, true);
-        histogram.zero_count = match keep {
-            Keep::Below => below,
-            Keep::Above => histogram.zero_count - below,
-        };
-        kept_count += histogram.zero_count;
-    }
-    let mut sum = 0.0;
-    if kept_count != 0.0 {
-        sum = histogram.sum - removed_sum;
-        if (!any_negative && sum < 0.0) || (!any_positive && sum > 0.0) {
-            sum = 0.0;
+    let original = histogram.clone();
+    for (buckets, counts) in [
+        (positive(&original).collect::<Vec<_>>(), &mut histogram.positive),
+        (negative(&original).collect::<Vec<_>>(), &mut histogram.negative),
+    ] {
+        for (bucket, count) in buckets.iter().zip(counts) {
+            if bucket.count != 0.0 {
+                *count = take(bucket, divide(bucket, at, keep, custom));
+            }
         }
     }
-    histogram.count = kept_count;
-    histogram.sum = sum;
+    if histogram.zero_count > 0.0 {
+        // With observations on one side only, the zero bucket is taken to reach to that side only.
+        let (only_positive, only_negative) = (
+            original.negative.is_empty() && !original.positive.is_empty(),
+            original.positive.is_empty() && !original.negative.is_empty(),
+        );
+        let threshold = histogram.zero_threshold;
+        let zero = Bucket {
+            lower: if only_positive { 0.0 } else { -threshold },
+            upper: if only_negative { 0.0 } else { threshold },
+            count: histogram.zero_count,
+            kind: Kind::Zero,
+        };
+        histogram.zero_count = take(&zero, divide(&zero, at, keep, true));
+    }
+    if changed {
+        histogram.count = count;
+        histogram.sum = sum + lost;
+    }
     compact(histogram);
 }
 
-/// What stays of a bucket that holds `at`, and the typical value of what goes.
-fn divide_bucket(bucket: &Bucket, at: f64, keep: Keep, custom: bool) -> (f64, f64) {
-    if bucket.lower.is_infinite() || bucket.upper.is_infinite() {
-        return divide_endless(bucket, at, keep);
-    }
-    let below = below(bucket, at, custom);
-    match keep {
-        Keep::Below => (below, middle(at, bucket.upper, bucket, custom)),
-        Keep::Above => (bucket.count - below, middle(bucket.lower, at, bucket, custom)),
-    }
-}
-
-/// Observations of `bucket` below `at`.
-fn below(bucket: &Bucket, at: f64, even: bool) -> f64 {
-    if at <= bucket.lower {
-        return 0.0;
-    }
-    if at >= bucket.upper {
-        return bucket.count;
-    }
-    let share = if even {
-        (at - bucket.lower) / (bucket.upper - bucket.lower)
-    } else {
-        let (lower, upper, at) = (bucket.lower.abs().log2(), bucket.upper.abs().log2(), at.abs().log2());
-        match bucket.kind {
-            Kind::Negative => 1.0 - (at - upper) / (lower - upper),
-            Kind::Positive | Kind::Zero => (at - lower) / (upper - lower),
-        }
-    };
-    bucket.count * share
-}
-
-fn middle(from: f64, to: f64, bucket: &Bucket, custom: bool) -> f64 {
-    if custom {
-        return (from + to) / 2.0;
-    }
-    let middle = (from.abs() * to.abs()).sqrt();
-    if bucket.kind == Kind::Negative { -middle } else { middle }
-}
-
-/// A custom bucket that reaches to −∞ or +∞. Where a natural end of 0 does not help, its observations are all removed,
-/// because nothing is known about where they are.
-fn divide_endless(bucket: &Bucket, at: f64, keep: Keep) -> (f64, f64) {
+/// What stays of a bucket. `even`: observations are spread evenly rather than exponentially.
+fn divide(bucket: &Bucket, at: f64, keep: Keep, even: bool) -> Kept {
+    let mut bucket = *bucket;
     if bucket.lower == f64::NEG_INFINITY {
-        if at >= 0.0 && bucket.upper > at && bucket.upper.is_finite() {
-            return match keep {
-                Keep::Below => (bucket.count * at / bucket.upper, (at + bucket.upper) / 2.0),
-                Keep::Above => (bucket.count * (1.0 - at / bucket.upper), at / 2.0),
-            };
+        match keep {
+            Keep::Below if at == f64::INFINITY || at >= bucket.upper => {}
+            Keep::Above if at == f64::NEG_INFINITY => {}
+            _ if bucket.upper == f64::INFINITY => return Kept { count: 0.0, worth: 0.0 },
+            // What lies below zero is not known to be above the value.
+            Keep::Above if bucket.upper <= 0.0 || at < 0.0 => return Kept { count: 0.0, worth: 0.0 },
+            Keep::Below if bucket.upper <= 0.0 => return Kept { count: bucket.count, worth: at },
+            Keep::Below | Keep::Above => {}
         }
-        return (0.0, bucket.upper);
+        if bucket.upper <= 0.0 || bucket.upper == f64::INFINITY {
+            let worth = if bucket.upper == f64::INFINITY { 0.0 } else { bucket.upper };
+            return Kept { count: bucket.count, worth };
+        }
+        // Observations are taken to be positive where they may be.
+        bucket.lower = 0.0;
+    } else if bucket.upper == f64::INFINITY {
+        return match keep {
+            Keep::Below if at == f64::INFINITY => Kept { count: bucket.count, worth: bucket.lower },
+            Keep::Above if at < f64::INFINITY => Kept { count: bucket.count, worth: bucket.lower.max(at) },
+            Keep::Below | Keep::Above => Kept { count: 0.0, worth: 0.0 },
+        };
     }
-    (0.0, bucket.lower)
+    let (lower, upper) = match keep {
+        Keep::Below => (bucket.lower, bucket.upper.min(at)),
+        Keep::Above => (bucket.lower.max(at), bucket.upper),
+    };
+    let whole = (lower, upper) == (bucket.lower, bucket.upper);
+    // False for a NaN, too: nothing is above or below that.
+    let some = lower < upper || (whole && lower == upper);
+    if !some || at.is_nan() {
+        return Kept { count: 0.0, worth: 0.0 };
+    }
+    let below = if whole { 1.0 } else { share_below(&bucket, at, even) };
+    let share = if whole || keep == Keep::Below { below } else { 1.0 - below };
+    let worth = if even {
+        (lower + upper) / 2.0
+    } else {
+        let middle = (lower.abs() * upper.abs()).sqrt();
+        if bucket.kind == Kind::Negative { -middle } else { middle }
+    };
+    Kept { count: bucket.count * share, worth }
 }
 
-/// The typical value of a bucket that is removed as a whole.
-fn typical_value(bucket: &Bucket, at: f64, keep: Keep, custom: bool) -> f64 {
-    if bucket.lower.is_infinite() || bucket.upper.is_infinite() {
-        return divide_endless(bucket, at, keep).1;
+/// The share of `bucket`'s observations below `at`, which lies in it.
+fn share_below(bucket: &Bucket, at: f64, even: bool) -> f64 {
+    if even {
+        return (at - bucket.lower) / (bucket.upper - bucket.lower);
     }
-    middle(bucket.lower, bucket.upper, bucket, custom)
+    let (lower, upper, at) = (bucket.lower.abs().log2(), bucket.upper.abs().log2(), at.abs().log2());
+    match bucket.kind {
+        Kind::Negative => 1.0 - (at - upper) / (lower - upper),
+        Kind::Positive | Kind::Zero => (at - lower) / (upper - lower),
+    }
 }
