@@ -2,7 +2,7 @@
 //!
 //! What is written reads back as the same tree. The layout is that of Prometheus' `format_query`.
 
-use std::fmt::{self, Display, Formatter};
+use std::fmt::{self, Display, Formatter, Write};
 
 use model::MatchOp;
 use model::duration::PromDuration;
@@ -16,6 +16,9 @@ use crate::ast::{
 /// Longer expressions are split over lines.
 const MAX_LINE: usize = 100;
 
+/// Deeper levels are indented no further, so that the text's length stays in proportion.
+const MAX_INDENT: usize = 40;
+
 /// The expression with long parts split over lines, two spaces a level.
 pub fn prettify(expr: &Expr) -> String {
     let mut out = String::new();
@@ -24,18 +27,16 @@ pub fn prettify(expr: &Expr) -> String {
 }
 
 fn pretty(expr: &Expr, level: usize, out: &mut String) {
-    let indent = "  ".repeat(level);
-    let line = expr.to_string();
+    let indent = "  ".repeat(level.min(MAX_INDENT));
     let splits = match expr {
         Expr::Aggregate(_) | Expr::Binary(_) | Expr::Call(_) | Expr::Subquery(_) | Expr::Paren(_) => {
-            line.len() > MAX_LINE
+            write!(Room(MAX_LINE), "{expr}").is_err()
         }
         Expr::Unary(_) | Expr::StepInvariant(_) => true,
         _ => false,
     };
     if !splits {
-        out.push_str(&indent);
-        out.push_str(&line);
+        out.push_str(&format!("{indent}{expr}"));
         return;
     }
     match expr {
@@ -81,6 +82,16 @@ fn pretty(expr: &Expr, level: usize, out: &mut String) {
         }
         Expr::StepInvariant(inner) => pretty(inner, level, out),
         _ => unreachable!("other expressions are not split"),
+    }
+}
+
+/// Takes this many bytes and refuses more.
+struct Room(usize);
+
+impl Write for Room {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.checked_sub(text.len()).ok_or(fmt::Error)?;
+        Ok(())
     }
 }
 

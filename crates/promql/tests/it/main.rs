@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a suite that is not there is said to be not run")]
 
 mod conformance;
+mod depth;
 mod evaluation;
 mod oracle;
 mod scripts;
