@@ -172,6 +172,11 @@ impl Expr {
         }
     }
 
+    /// How many expressions are on the longest way down, this one included.
+    pub fn height(&self) -> usize {
+        1 + self.children().into_iter().map(Self::height).max().unwrap_or(0)
+    }
+
     /// Calls `visit` for this expression and all below it, parents first.
     pub fn walk<'a>(&'a self, visit: &mut impl FnMut(&'a Expr)) {
         visit(self);

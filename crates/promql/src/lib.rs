@@ -22,6 +22,7 @@
 //! | [`resolve`] | duration expressions, `@ start()`, step invariance for one evaluation |
 //! | [`result`] | what a query evaluates to |
 //! | [`script`] | runs test scripts against an engine |
+//! | `stack` | threads with room for tall trees |
 #![warn(missing_docs)]
 
 pub mod annotations;
@@ -43,6 +44,7 @@ pub mod query;
 pub mod resolve;
 pub mod result;
 pub mod script;
+mod stack;
 mod typecheck;
 
 pub use annotations::Annotations;

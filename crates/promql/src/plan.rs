@@ -20,6 +20,7 @@ use crate::eval::error::Error;
 use crate::eval::matrix::Grid;
 use crate::eval::window::{Reference, Windows};
 use crate::functions::FunctionId;
+use crate::stack::with_room;
 
 /// How queries are evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -282,7 +283,8 @@ pub fn plan(expr: &Expr, times: Times, options: &EvalOptions) -> Result<Plan, Er
     let grid = grid(start.0, end.0, step_ms.max(1))?;
     let expr = expr.clone().resolve(start, end, step_ms).map_err(|err| Error::Plan(err.to_string()))?;
     let mut planner = Planner { options, nodes: Vec::new(), selects: Vec::new(), known: HashMap::new() };
-    let root = planner.build(&expr, grid, &mut Vec::new())?;
+    let root =
+        with_room(expr.height(), || planner.build(&expr, grid, &mut Vec::new())).map_err(Error::Thread)??;
     planner.nodes[root].uses += 1;
     Ok(Plan {
         nodes: planner.nodes,

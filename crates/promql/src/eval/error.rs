@@ -41,6 +41,9 @@ pub enum Error {
     /// The caller went away.
     #[error("query was canceled in expression evaluation")]
     Cancelled,
+    /// The query is so tall that it needs a thread of its own, and there was none.
+    #[error("no thread could be started for the query; try again later or nest it less")]
+    Thread(#[source] std::io::Error),
     /// The storage failed.
     #[error("expanding series: {0}")]
     Storage(#[source] SeamError),
@@ -60,6 +63,7 @@ impl Error {
             }
             Self::Timeout => ErrorKind::Timeout,
             Self::Cancelled => ErrorKind::Cancelled,
+            Self::Thread(_) => ErrorKind::Unavailable,
             Self::Storage(source) => source.kind(),
         }
     }

@@ -49,6 +49,7 @@ use crate::ast::{Span, ValueType};
 use crate::functions::FunctionId;
 use crate::plan::{Kind, Node, NodeId, Plan, RangeSource};
 use crate::result::{NodeStats, QueryResult, QueryValue, Series, Stats};
+use crate::stack::with_room;
 
 /// What a query may use.
 #[derive(Clone, Debug)]
@@ -122,7 +123,8 @@ pub fn evaluate(
         per_step: plan.options.per_step_stats.then(|| vec![0; plan.grid.count]),
     };
     context.check()?;
-    let value = evaluator.query()?;
+    // No path through the plan is longer than its nodes are many.
+    let value = with_room(plan.nodes.len(), || evaluator.query()).map_err(Error::Thread)??;
     let Evaluator { annotations, nodes, per_step, .. } = evaluator;
     let nodes = nodes
         .into_iter()

@@ -18,14 +18,13 @@ fn the_deepest_trees_can_be_evaluated() {
         format!("{}a", "-".repeat(max / 2 - 1)),
         format!("a offset {}1m{}", "(".repeat(max - 2), ")".repeat(max - 2)),
     ] {
-        
         let expr = parse(&query, &Options::all()).expect("not too deep");
         assert_eq!(
             parse(&prettify(&expr), &Options::all()).expect("the same depth").to_string(),
             expr.to_string()
         );
         assert!(serde_json::to_string(&expr).is_ok());
-        
+
         let time = Timestamp(60_000);
         let question = Question { query: &query, start: time, end: time, step_ms: 0 };
         if let Err(err) = engine::native(&storage, &question) {
