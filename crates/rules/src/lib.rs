@@ -8,6 +8,7 @@
 //! | [`alerting`] | the state machine of alerts |
 //! | [`group`], [`ruler`] | one group at work; all groups on their schedule |
 //! | [`check`], [`unit_test`] | `check rules` with lints; `test rules` |
+//! | [`shipped`] | rules that come with the binary |
 //! | [`snapshot`] | rules and alerts as the HTTP API shows them |
 //! | [`config`], [`error`], [`metrics`] | settings; what can be wrong with rule files; what is counted |
 #![warn(missing_docs)]
@@ -24,6 +25,7 @@ pub mod group;
 pub mod metrics;
 pub mod rule;
 pub mod ruler;
+pub mod shipped;
 pub mod snapshot;
 pub mod unit_test;
 
