@@ -75,6 +75,7 @@ export class FleetModel {
 
   async #begin(): Promise<void> {
     const [topo, now] = await Promise.all([topology(), state(this.#by, undefined)]);
+    performance.mark('fleet-payload');
     this.shape = await this.client.ask('load', { bytes: topo }, [topo]);
     this.plan = await this.client.ask('fit', this.#size);
     await this.#apply(now);

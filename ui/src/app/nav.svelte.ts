@@ -32,7 +32,9 @@ class Nav {
   link(path: string, patch: Patch = {}): string {
     const kept: Patch = {};
     for (const key of ['from', 'to', 'theme', 'tz']) if (this.query.has(key)) kept[key] = this.query.get(key);
-    return href(path, patched(patched(new URLSearchParams(), kept), patch));
+    // Servers take a dot in the last segment for a file's name: a slash after it says that it is not (host names have dots).
+    const plain = /\.[^/]*$/.test(path) ? `${path}/` : path;
+    return href(plain, patched(patched(new URLSearchParams(), kept), patch));
   }
   to(address: string, replace = false): void {
     if (address === location.pathname + location.search) return;

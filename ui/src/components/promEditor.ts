@@ -48,7 +48,7 @@ const colors = HighlightStyle.define([
   { tag: [tags.name, tags.variableName], color: 'var(--fg)' },
   { tag: [tags.labelName], color: 'var(--s1)' },
   { tag: tags.string, color: 'var(--s3)' },
-  { tag: [tags.number, tags.literal], color: 'var(--s2)' },
+  { tag: [tags.number, tags.literal], color: 'var(--code-number)' },
   { tag: [tags.keyword, tags.modifier, tags.operatorKeyword], color: 'var(--s5)' },
   { tag: tags.function(tags.variableName), color: 'var(--accent)' },
   { tag: tags.operator, color: 'var(--fg2)' },

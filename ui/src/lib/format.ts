@@ -65,7 +65,7 @@ export function percent(share: number, digits = 2): string {
   if (!Number.isFinite(share)) return num(share);
   const text = (share * 100).toFixed(digits);
   if (share < 1 && Number(text) >= 100) return `>${(100 - 10 ** -digits).toFixed(digits)}%`;
-  return `${share === 1 ? '100' : text}%`;
+  return `${share === 1 ? '100' : share === 0 ? '0' : text}%`;
 }
 
 export type Unit = 'none' | 'bytes' | 'bytes/s' | 'seconds' | 'percent' | 'per-second';
@@ -92,7 +92,7 @@ export function withUnit(value: number, unit: Unit): string {
     case 'seconds':
       return seconds(value);
     case 'percent':
-      return percent(value, Math.abs(value) < 0.1 ? 2 : 1);
+      return Number.isFinite(value) ? `${trim((value * 100).toFixed(Math.abs(value) < 0.1 ? 2 : 1))}%` : num(value);
     case 'per-second':
       return `${num(value)}/s`;
     default:

@@ -46,7 +46,7 @@ describe('numbers', () => {
   test('units', () => expect([bytes(0), bytes(1536), bytes(3.2 * 2 ** 30), seconds(0.0021), seconds(90), short(86_000), short(1_200_000)]).toEqual(['0 B', '1.5 KiB', '3.2 GiB', '2.1 ms', '90 s', '86k', '1.2M']));
   test('a loss is never rounded away', () => expect([percent(0.999999), percent(1), percent(0.98462)]).toEqual(['>99.99%', '100%', '98.46%']));
   test.each([['rate(node_network_receive_bytes_total[1m])', 'bytes/s'], ['node_memory_MemTotal_bytes - node_memory_MemAvailable_bytes', 'bytes'], ['node_filesystem_avail_bytes / node_filesystem_size_bytes', 'percent'], ['1 - avg(rate(node_cpu_seconds_total{mode="idle"}[1m]))', 'percent'], ['scrape_duration_seconds', 'seconds'], ['rate(http_requests_total[5m])', 'per-second'], ['up', 'none'], ['100 * a_bytes / b_bytes', 'bytes']])('unit of %s', (expr, unit) => expect(guessUnit(expr)).toBe(unit));
-  test('with units', () => expect([withUnit(0.5, 'percent'), withUnit(2048, 'bytes/s'), withUnit(2, 'per-second')]).toEqual(['50.0%', '2 KiB/s', '2/s']));
+  test('with units', () => expect([withUnit(0.5, 'percent'), withUnit(2048, 'bytes/s'), withUnit(2, 'per-second')]).toEqual(['50%', '2 KiB/s', '2/s']));
 });
 
 describe('labels', () => {
@@ -108,7 +108,7 @@ describe('camera', () => {
   const plan = { w: 1000, h: 700, scale: 1 };
   const size = { width: 1036, height: 730 };
   test('zooming keeps the cell under the pointer', () => {
-    const a = home(plan, size);
+    const a = home(plan);
     const b = zoomAt(a, 3, 400, 300, 0.5);
     expect(b.x + 400 / b.scale).toBeCloseTo(a.x + 400 / a.scale);
     expect(b.y + 300 / b.scale).toBeCloseTo(a.y + 300 / a.scale);
@@ -119,7 +119,7 @@ describe('camera', () => {
     expect(c.scale).toBeGreaterThan(1);
   });
   test('flights begin and end where they should', () => {
-    const [a, b] = [home(plan, size), focus({ x: 500, y: 300, w: 100, h: 10 }, size, 1)];
+    const [a, b] = [home(plan), focus({ x: 500, y: 300, w: 100, h: 10 }, size, 1)];
     expect(between(a, b, 0)).toEqual(a);
     for (const key of ['x', 'y', 'scale'] as const) expect(between(a, b, 1)[key]).toBeCloseTo(b[key]);
     expect(clamp({ x: 1e6, y: -1e6, scale: 1 }, plan, size)).toMatchObject({ scale: 1 });

@@ -16,13 +16,8 @@ export const MAX_SCALE = 44;
 /** Room around the whole, in CSS pixels: left, top, right, bottom. */
 export const MARGIN = { left: 18, top: 14, right: 18, bottom: 14 };
 
-/** The whole layout, centred when it is much smaller than the viewport. */
-export function home(plan: { w: number; h: number; scale: number }, size: Size): Camera {
-  const { scale } = plan;
-  const spare = size.width - plan.w * scale;
-  const left = Math.max(MARGIN.left, Math.min(spare / 2, MARGIN.left + Math.max(0, spare / 2 - size.width * 0.12)));
-  return { x: -Math.round(left) / scale, y: -MARGIN.top / scale, scale };
-}
+/** The whole layout, from the top left corner on. */
+export const home = (plan: { scale: number }): Camera => ({ x: -MARGIN.left / plan.scale, y: -MARGIN.top / plan.scale, scale: plan.scale });
 
 /** Zooms by `factor`, keeping the cell under the pointer (CSS pixels) where it is. */
 export function zoomAt(camera: Camera, factor: number, px: number, py: number, least: number): Camera {

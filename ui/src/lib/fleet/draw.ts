@@ -40,7 +40,7 @@ const mix = (a: number, b: number, t: number): number => {
 const rgba = (color: number, alpha: number): number => ((alpha << 24) | ((color & 255) << 16) | (color & 0xff00) | (color >> 16)) >>> 0;
 
 /** Colours by rank × 256: for the lowest rank by cover (as alpha), for the others by the share around. */
-function table(palette: Palette, ramp: boolean): Uint32Array {
+function table(palette: Palette, ramp: boolean, near: number): Uint32Array {
   const out = new Uint32Array(18 * 256);
   for (let i = 0; i < 256; i++) {
     out[RANK_OK * 256 + i] = rgba(palette.healthy, Math.min(255, Math.round(255 * (0.25 + 0.75 * (i / 255)))));
@@ -51,7 +51,8 @@ function table(palette: Palette, ramp: boolean): Uint32Array {
     }
     const around = Math.min(1, i / 255 / FULL_AT);
     const state = (rank: number, color: number): void => {
-      const alone = ALONE[rank] ?? 1;
+      const far = ALONE[rank] ?? 1;
+      const alone = far + (1 - far) * near;
       out[rank * 256 + i] = rgba(mix(palette.healthy, color, alone + (1 - alone) * around), 255);
     };
     state(RANK_WARNING, palette.warning);
@@ -63,7 +64,9 @@ function table(palette: Palette, ramp: boolean): Uint32Array {
 
 /** Fills `out` (width × height words) with the picture of `view`. */
 export function draw(grid: Grid, view: View, palette: Palette, out: Uint32Array, ramp = false): void {
-  const colors = table(palette, ramp);
+  // Seen from near, every cell says its state at full strength.
+  const near = Math.max(0, Math.min(1, (view.scale / view.ratio - 2) / 4));
+  const colors = table(palette, ramp, near);
   const hatch = rgba(palette.hatch, 255);
   if (view.scale >= 1) cells(grid, view, colors, hatch, out, ramp);
   else areas(grid, view, colors, hatch, out, ramp);

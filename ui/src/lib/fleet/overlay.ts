@@ -74,7 +74,7 @@ function regions(ctx: CanvasRenderingContext2D, { plan, shape, camera, size, ink
     ctx.font = `550 11px ${FONT}`;
     ctx.letterSpacing = '0.66px';
     ctx.fillStyle = ink.fg2;
-    ctx.fillText(name.toUpperCase(), Math.max(x, 6), y + 12, Math.max(40, w));
+    ctx.fillText(fitting(ctx, name.toUpperCase(), Math.max(34, w)), Math.max(x, 6), y + 12);
     ctx.letterSpacing = '0px';
     ctx.fillStyle = ink.line;
     ctx.fillRect(x, Math.round(y + 19), w, 1);
@@ -92,8 +92,9 @@ function halls(ctx: CanvasRenderingContext2D, { plan, shape, camera, size, ink, 
     if (bottom < 12 || top > size.height + 16 || x > size.width || x + w < 0) continue;
     // The name stays in sight while any of its servers are.
     const left = Math.max(x, 10);
-    const y = Math.max(top - 5, 16);
-    const stuck = y !== top - 5;
+    const above = camera.scale >= 12 ? top - 17 : top - 5;
+    const y = Math.max(above, 16);
+    const stuck = y !== above;
     ctx.font = `600 12px ${FONT}`;
     const nameWidth = ctx.measureText(hall.name).width;
     ctx.font = `450 11px ${FONT}`;
@@ -123,6 +124,14 @@ function halls(ctx: CanvasRenderingContext2D, { plan, shape, camera, size, ink, 
     ctx.fillStyle = colorOf(ink, bad.state);
     ctx.fillText(text, x + w - width, y);
   }
+}
+
+/** As much of a text as has room, with an ellipsis when that is not all. */
+function fitting(ctx: CanvasRenderingContext2D, text: string, width: number): string {
+  if (ctx.measureText(text).width <= width) return text;
+  let n = text.length - 1;
+  while (n > 1 && ctx.measureText(`${text.slice(0, n)}…`).width > width) n--;
+  return `${text.slice(0, n)}…`;
 }
 
 const colorOf = (ink: Ink, state: number): string => (state === CRITICAL ? ink.critical : state === NO_DATA ? ink.noData : ink.warning);

@@ -30,7 +30,8 @@ export interface Tree {
   servers: number;
 }
 
-const rack = (node: TopoNode): Rack => ({ id: node.rack, name: node.name, first: node.first, used: node.servers, slots: node.slots });
+/** Leaves that the server made up are as large as they are full: their holes mean nothing. */
+const rack = (node: TopoNode, synthetic: boolean): Rack => ({ id: node.rack, name: node.name, first: node.first, used: node.servers, slots: synthetic ? node.servers : node.slots });
 
 /** Racks side by side in rows so that the block is about twice as wide as high. */
 function wrap(racks: Rack[]): Row[] {
@@ -46,8 +47,9 @@ export function tree(topology: Topology): Tree {
   const hallDepth = Math.max(0, hasRows ? depth - 2 : depth - 1);
   const out: Tree = { regions: [], halls: [], racks: topology.racks, servers: topology.servers };
 
+  const leaf = (node: TopoNode): Rack => rack(node, topology.syntheticLeaves);
   const hall = (node: Pick<TopoNode, 'name' | 'first' | 'servers' | 'children'>, region: number): void => {
-    const rows = hasRows ? node.children.map((row) => ({ name: row.name, racks: row.children.map(rack) })) : wrap(node.children.map(rack));
+    const rows = hasRows ? node.children.map((row) => ({ name: row.name, racks: row.children.map(leaf) })) : wrap(node.children.map(leaf));
     out.regions[region]?.halls.push(out.halls.length);
     out.halls.push({ name: node.name, region, first: node.first, servers: node.servers, rows, floor: hasRows && !topology.noFloor });
   };

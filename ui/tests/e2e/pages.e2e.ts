@@ -1,0 +1,77 @@
+// Every page in both themes, against the real server (BELLWETHER_URL) or the test server: no console error, no request off the origin, no serious finding of axe.
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { fileURLToPath } from 'node:url';
+import { start, type Mock } from '../mock/server.ts';
+import { axe, launch, open, SHOTS } from './browser.ts';
+
+const real = process.env.BELLWETHER_URL?.replace(/\/$/, '');
+let browser: Browser;
+let mock: Mock | undefined;
+let origin: string;
+beforeAll(async () => {
+  browser = await launch();
+  if (!real) mock = await start(fileURLToPath(new URL('../../dist', import.meta.url)), 20_000);
+  origin = real ?? mock?.url ?? '';
+});
+afterAll(async () => {
+  await browser.close();
+  await mock?.close();
+});
+
+const cpu = encodeURIComponent('sum by (mode) (rate(node_cpu_seconds_total[1m]))');
+const pages: [name: string, path: string, ready: string][] = [
+  ['fleet', '/', 'aside'],
+  ['fleet-table', '/?view=table', 'table'],
+  ['explore', `/explore?q=${cpu}`, '.chart canvas'],
+  ['explore-table', `/explore?q=${cpu}&tab=table`, 'td'],
+  ['explore-empty', '/explore', '.ideas, .empty'],
+  ['alerts', '/alerts', '.tile'],
+  ['silences', '/silences?new=severity%3D%22critical%22', 'form'],
+  ['rules', '/rules', 'section, .empty'],
+  ['targets', '/targets', '.item'],
+  ['system', '/system', '.body'],
+  ['missing', '/nothing/here', '.empty'],
+];
+
+describe.each(['dark', 'light'] as const)('%s', (theme) => {
+  test.each(pages)('%s', async (name, path, ready) => {
+    const { page, complaints } = await open(browser, origin, path, theme);
+    await page.waitForSelector(ready, { timeout: 30_000 });
+    await page.waitForTimeout(700);
+    await page.screenshot({ path: `${SHOTS}${name}-${theme}.png` });
+    expect(await axe(page)).toEqual([]);
+    expect(complaints).toEqual([]);
+    await page.context().close();
+  });
+});
+
+describe.each([[390, 844], [2560, 1440]])('%d × %d', (width, height) => {
+  test.each(pages.filter(([name]) => ['fleet', 'explore', 'alerts', 'targets'].includes(name)))('%s has no sideways scroll', async (name, path, ready) => {
+    const { page, complaints } = await open(browser, origin, path, 'dark', { width, height });
+    await page.waitForSelector(ready, { timeout: 30_000 });
+    await page.waitForTimeout(500);
+    await page.screenshot({ path: `${SHOTS}${name}-${width}.png` });
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
+    expect(complaints).toEqual([]);
+    await page.context().close();
+  });
+});
+
+test('the keyboard reaches another page, and the address holds its state', async () => {
+  const { page } = await open(browser, origin, '/targets', 'dark');
+  await page.waitForSelector('.item');
+  await page.keyboard.press('Control+k');
+  await page.keyboard.type('explore');
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/\/explore/);
+  await page.click('.cm-content, textarea');
+  await page.keyboard.type('up');
+  await page.keyboard.press('Control+Enter');
+  await page.waitForURL(/q=up/);
+  await page.waitForSelector('.chart canvas');
+  await page.goBack();
+  await page.goBack();
+  await page.waitForURL(/\/targets/);
+  await page.context().close();
+});
