@@ -104,12 +104,12 @@ pub struct Config {
     pub seal_interval: PromDuration,
     /// Samples are sealed early when those in memory take more bytes than this.
     pub seal_bytes: u64,
-    /// A series without samples for this long is dropped from memory once its samples are in blocks.
-    pub idle_timeout: PromDuration,
     /// Appends are refused while the disk has less room than this, so that blocks can still be written.
     pub min_free_bytes: u64,
     /// How long an append is refused at once after the disk refused one, before the disk is tried again.
     pub disk_retry: PromDuration,
+    /// Blocks are merged while the result has at most this many samples.
+    pub max_block_samples: u64,
     /// How many tenants there may be; 0 for no bound.
     pub max_tenants: usize,
     /// The write-ahead log.
@@ -129,9 +129,9 @@ impl Default for Config {
             block_range: PromDuration(2 * 3_600_000),
             seal_interval: PromDuration(4 * 60_000),
             seal_bytes: 512 << 20,
-            idle_timeout: PromDuration(10 * 60_000),
             min_free_bytes: 64 << 20,
             disk_retry: PromDuration(1000),
+            max_block_samples: 50_000_000_000,
             max_tenants: 1000,
             wal: WalConfig::default(),
             limits: Limits::default(),

@@ -80,6 +80,37 @@ impl Db {
         &self.shared.config
     }
 
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// Deletes the samples of series that pass any of the selectors, in `range` but not after the newest sample: gone for
+    /// readers when this returns, and from the disk with the next [`Db::clean_tombstones`].
+    ///
+    /// # Errors
+    /// `Invalid` without a selector, `Io`; nothing is deleted then.
+    pub fn delete_series(&self, tenant: &TenantId, selectors: &[Selector], range: TimeRange) -> Result<()> {
+        if selectors.iter().all(Vec::is_empty) {
+            return Err(Error::Invalid("a deletion needs a selector with at least one matcher".to_owned()));
+        }
+        match self.tenant(tenant) {
+            Some(tenant) => tenant.delete(selectors, range.start.ms(), range.end.ms()),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes every block that holds deleted samples anew without them; how many.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupt`; the rest is left for the next call.
+    pub fn clean_tombstones(&self) -> Result<usize> {
+        self.all_tenants().iter().map(|tenant| tenant.clean_tombstones()).sum()
+    }
+
     /// Tenants with a folder, sorted.
     pub fn tenants(&self) -> Vec<TenantId> {
         let mut ids: Vec<_> = self.tenants.read().keys().cloned().collect();

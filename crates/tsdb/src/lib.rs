@@ -5,6 +5,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`block`] | immutable folders of series in a time range, with their index |
+//! | `blocks` | a tenant's blocks: cut from the head, merged, deleted |
 //! | [`chunk`] | compressed columns: values, times, native histograms, start timestamps |
 //! | [`compact`] | several blocks become one; what to merge next |
 //! | [`config`] | settings |
@@ -12,14 +13,18 @@
 //! | [`disk`] | the file system seam: the real one, and one that fails and crashes on demand |
 //! | [`error`] | what can go wrong |
 //! | `head` | the newest samples: index, groups, sealed files |
+//! | [`maintain`] | background work: what is due, and the thread that does it |
 //! | [`metrics`] | what storage counts about itself |
 //! | `query` | head and blocks as one set of series |
 //! | `recovery` | a folder becomes a head again |
+//! | `retention` | which blocks are to be deleted |
 //! | `seam` | `model::Appender` and `model::Querier` |
 //! | `tenant` | one tenant's head, log and files |
+//! | `tombstones` | deletions that are not physical yet |
 //! | `wal` | the write-ahead log and the series log |
 
 pub mod block;
+mod blocks;
 pub mod chunk;
 pub mod compact;
 pub mod config;
@@ -29,13 +34,14 @@ pub mod error;
 #[allow(dead_code, reason = "dropping idle series and statistics come with maintenance")]
 mod head;
 mod index;
+pub mod maintain;
 pub mod metrics;
 mod query;
 mod recovery;
+mod retention;
 mod seam;
-#[allow(dead_code, reason = "dropping idle series comes with maintenance")]
 mod tenant;
-#[allow(dead_code, reason = "rewriting the series log comes with maintenance")]
+mod tombstones;
 mod wal;
 
 pub use config::Config;

@@ -2,14 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hashbrown::HashMap;
 use model::budget::Reservation;
 use model::seam::{Select, Selected, SeriesExemplars, SeriesSet, TimeRange};
-use model::{Budget, Labels, Samples, SeamError, Selector};
+use model::{Budget, Labels, Matcher, Samples, SeamError, Selector, Timestamp};
 
+use crate::block::{Block, BlockSeries};
+use crate::compact;
 use crate::error::Result;
-use crate::head::select::{GroupSnapshot, HeadSelected, retain};
+use crate::head::group::mix;
+use crate::head::select::{GroupSnapshot, HeadSelected, append, retain};
 use crate::tenant::Tenant;
 
 /// Warning of an answer that a limit has cut.
@@ -20,6 +24,9 @@ pub(crate) const TRUNCATED: &str = "results truncated due to limit";
 pub(crate) struct DbSeries {
     groups: Vec<Arc<GroupSnapshot>>,
     series: Vec<Found>,
+    /// Series of blocks, by series and then rank of the block.
+    in_blocks: Vec<BlockSeries>,
+    range: Option<TimeRange>,
     /// Samples before this in the head are in blocks.
     min_valid: i64,
     _held: Option<Reservation>,
@@ -29,6 +36,10 @@ struct Found {
     labels: Labels,
     /// Group (index into `groups`) and column in the head.
     head: Option<(u32, u32)>,
+    /// Where its series in blocks end in `in_blocks`; they start where those of the series before end.
+    blocks_end: usize,
+    /// Ranges that are deleted.
+    deleted: Vec<(i64, i64)>,
 }
 
 impl SeriesSet for DbSeries {
@@ -43,12 +54,36 @@ impl SeriesSet for DbSeries {
     fn read(&self, index: usize, out: &mut Samples) -> std::result::Result<(), SeamError> {
         out.clear();
         let found = &self.series[index];
-        if let Some((group, column)) = found.head {
-            self.groups[group as usize].read(column, out)?;
-            if out.times.first().is_some_and(|&first| first < self.min_valid) {
-                retain(out, |time| time >= self.min_valid);
+        let from = index.checked_sub(1).map_or(0, |before| self.series[before].blocks_end);
+        for (nth, series) in self.in_blocks[from..found.blocks_end].iter().enumerate() {
+            let range = self.range.unwrap_or(TimeRange { start: Timestamp::MIN, end: Timestamp::MAX });
+            if nth == 0 {
+                series.read(range, out)?;
+            } else {
+                let mut part = Samples::default();
+                series.read(range, &mut part)?;
+                part.times_id = mix(out.times_id, part.times_id);
+                append(out, part);
             }
         }
+        if let Some((group, column)) = found.head {
+            let read = |out: &mut Samples| {
+                self.groups[group as usize].read(column, out)?;
+                if out.times.first().is_some_and(|&first| first < self.min_valid) {
+                    retain(out, |time| time >= self.min_valid);
+                }
+                Ok::<_, crate::Error>(())
+            };
+            if out.is_empty() {
+                read(out)?;
+            } else {
+                let mut part = Samples::default();
+                read(&mut part)?;
+                part.times_id = mix(out.times_id, part.times_id);
+                append(out, part);
+            }
+        }
+        compact::remove(out, &found.deleted);
         Ok(())
     }
 }
@@ -61,15 +96,71 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
     let (start, end) = (select.start.ms().saturating_add(1), select.end.ms());
     let mut held = budget.reserve(0)?;
     let mut charge = |bytes: u64| Ok(held.grow(bytes)?);
-    let min_valid = tenant.head.min_valid.load(std::sync::atomic::Ordering::Relaxed);
-    let head = tenant.head.select(&select.matchers, start, end, select.hints.limit, &mut charge)?;
-    let HeadSelected { groups, series } = head;
-    let series = series
-        .into_iter()
-        .map(|found| Found { labels: found.labels, head: Some((found.group, found.column)) })
-        .collect();
-    let series = DbSeries { groups, series, min_valid, _held: Some(held) };
-    Ok(Selected { series: Arc::new(series), warnings: Vec::new() })
+    let limit = select.hints.limit;
+    let range = TimeRange { start: Timestamp(start), end: Timestamp(end) };
+    // The head first: what a cut takes from it is in the list of blocks already. Deletions before blocks: one is forgotten
+    // after the blocks without its samples are in the list.
+    let head = tenant.head.select(&select.matchers, start, end, limit, &mut charge)?;
+    let tombstones = Arc::clone(&tenant.tombstones.read());
+    let min_valid = tenant.head.min_valid.load(Ordering::Relaxed);
+    let blocks = tenant.blocks.list();
+    let HeadSelected { groups, series: in_head } = head;
+    let mut series = Vec::with_capacity(in_head.len());
+    let mut warnings = Vec::new();
+    let mut numbered: Vec<(u32, BlockSeries)> = Vec::new();
+    let overlapping: Vec<_> = blocks.iter().filter(|block| block.meta().overlaps(start, end)).collect();
+    let hasher = tenant.head.hasher;
+    let mut by_hash: HashMap<u128, u32> = HashMap::new();
+    if !overlapping.is_empty() {
+        by_hash = in_head.iter().enumerate().map(|(at, found)| (found.hash, at as u32)).collect();
+    }
+    for found in in_head {
+        let deleted = tombstones.ranges(&found.labels);
+        series.push(Found {
+            labels: found.labels,
+            head: Some((found.group, found.column)),
+            blocks_end: 0,
+            deleted,
+        });
+    }
+    for block in overlapping {
+        let found = match block.select(&select.matchers, range) {
+            Ok(found) => found,
+            Err(err) => {
+                warnings.push(format!("samples of a damaged block are missing: {err}"));
+                continue;
+            }
+        };
+        charge(found.len() as u64 * 64)?;
+        for one in found {
+            let labels = one.labels()?;
+            let hash = hasher.hash(labels.as_encoded());
+            let at = match by_hash.get(&hash) {
+                Some(&at) => at,
+                None if limit > 0 && series.len() >= limit => continue,
+                None => {
+                    charge((labels.as_encoded().len() + size_of::<Found>() + 32) as u64)?;
+                    let deleted = tombstones.ranges(&labels);
+                    by_hash.insert(hash, series.len() as u32);
+                    series.push(Found { labels, head: None, blocks_end: 0, deleted });
+                    series.len() as u32 - 1
+                }
+            };
+            numbered.push((at, one));
+        }
+    }
+    numbered.sort_by_key(|(at, _)| *at);
+    let mut ends = numbered.iter().map(|(at, _)| *at).peekable();
+    let mut end_at = 0;
+    for (at, found) in series.iter_mut().enumerate() {
+        while ends.next_if(|&of| of as usize == at).is_some() {
+            end_at += 1;
+        }
+        found.blocks_end = end_at;
+    }
+    let in_blocks = numbered.into_iter().map(|(_, series)| series).collect();
+    let series = DbSeries { groups, series, in_blocks, range: Some(range), min_valid, _held: Some(held) };
+    Ok(Selected { series: Arc::new(series), warnings })
 }
 
 /// Label sets of series with samples in the range, sorted, and warnings.
@@ -85,12 +176,22 @@ pub(crate) fn series(
     let mut found: BTreeSet<Labels> = BTreeSet::new();
     let all = [Vec::new()];
     let selectors = if selectors.is_empty() { &all } else { selectors };
+    let mut warnings = Vec::new();
     for selector in selectors {
         let head = tenant.head.select(selector, range.start.ms(), range.end.ms(), 0, &mut |_| Ok(()))?;
         found.extend(head.series.into_iter().map(|s| s.labels));
+        for block in tenant.blocks.list().iter() {
+            match block.series(selector, range) {
+                Ok(series) => found.extend(series),
+                Err(err) => warnings.push(format!("series of a damaged block are missing: {err}")),
+            }
+        }
+    }
+    let tombstones = tenant.tombstones.read().clone();
+    if !tombstones.0.is_empty() {
+        found.retain(|labels| !covered(&tombstones.ranges(labels), range));
     }
     let mut found: Vec<Labels> = found.into_iter().collect();
-    let mut warnings = Vec::new();
     if limit > 0 && found.len() > limit {
         found.truncate(limit);
         warnings.push(TRUNCATED.to_owned());
@@ -109,7 +210,7 @@ pub(crate) fn label_names(
     into: &mut BTreeSet<String>,
 ) -> Result<Vec<String>> {
     tenant.head.label_names(selectors, range.start.ms(), range.end.ms(), into);
-    Ok(Vec::new())
+    Ok(of_blocks(tenant, selectors, range, into, |block, selector| block.label_names(selector)))
 }
 
 /// Adds label values; gives warnings.
@@ -124,7 +225,37 @@ pub(crate) fn label_values(
     into: &mut BTreeSet<String>,
 ) -> Result<Vec<String>> {
     tenant.head.label_values(name, selectors, range.start.ms(), range.end.ms(), into);
-    Ok(Vec::new())
+    Ok(of_blocks(tenant, selectors, range, into, |block, selector| block.label_values(name, selector)))
+}
+
+/// Adds names that blocks in the range have; gives warnings.
+fn of_blocks(
+    tenant: &Tenant,
+    selectors: &[Selector],
+    range: TimeRange,
+    into: &mut BTreeSet<String>,
+    names: impl Fn(&Block, &[Matcher]) -> Result<Vec<String>>,
+) -> Vec<String> {
+    let all = [Vec::new()];
+    let selectors = if selectors.is_empty() { &all } else { selectors };
+    let mut warnings = Vec::new();
+    for block in tenant.blocks.list().iter() {
+        if !block.meta().overlaps(range.start.ms(), range.end.ms()) {
+            continue;
+        }
+        for selector in selectors {
+            match names(block, selector) {
+                Ok(found) => into.extend(found),
+                Err(err) => warnings.push(format!("names of a damaged block are missing: {err}")),
+            }
+        }
+    }
+    warnings
+}
+
+/// Whether one deleted range covers all of `range`.
+fn covered(deleted: &[(i64, i64)], range: TimeRange) -> bool {
+    deleted.iter().any(|&(start, end)| start <= range.start.ms() && range.end.ms() <= end)
 }
 
 /// Exemplars of the selected series.

@@ -15,7 +15,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::head::group::{GONE, Group};
 use crate::head::sealed;
-use crate::head::{Head, reference};
+use crate::head::{Head, reference, split};
 use crate::wal::record::{Reader, Replay};
 use crate::wal::series_log::{Entry, SeriesLog, read_entries};
 
@@ -156,9 +156,7 @@ pub(crate) fn series(
                         ids.push(pair);
                     }
                     let hash = index.hash(&encoded);
-                    if index.find(hash).is_some() {
-                        return Err(CorruptChunk("a series is there twice"));
-                    }
+                    let old = index.find(hash);
                     let mut state = group.state.lock();
                     if state.series.len() > column as usize && state.series[column as usize] != GONE {
                         return Err(CorruptChunk("two series have the same place"));
@@ -168,6 +166,16 @@ pub(crate) fn series(
                     }
                     let (series, _) = index.insert(hash, &ids, |_| reference(group.number, column));
                     state.series[column as usize] = series;
+                    drop(state);
+                    // After the new one is in, so that their labels stay.
+                    if let Some(old) = old {
+                        // It was dropped and came back: what the old place held is in blocks.
+                        let (number, column) = split(index.place(old));
+                        index.remove(old);
+                        if let Some(group) = groups.by_number.get(&number) {
+                            group.state.lock().series[column as usize] = GONE;
+                        }
+                    }
                 }
             }
             Ok(())
@@ -202,6 +210,7 @@ pub(crate) fn sealed_files(
     head: &Head,
     found: &mut Recovered,
 ) -> Result<u64> {
+    let cut = head.min_valid.load(Ordering::Relaxed);
     let mut next = 1;
     for entry in disk.list(dir).map_err(Error::io("list", dir))? {
         let path = dir.join(&entry.name);
@@ -222,6 +231,8 @@ pub(crate) fn sealed_files(
                             head.max_time.fetch_max(chunk.max_time, Ordering::Relaxed);
                             group.state.lock().chunks.push(chunk);
                         }
+                        // In blocks, and its series dropped.
+                        None if chunk.max_time < cut => {}
                         None => {
                             tracing::error!(path = %path.display(), group, "a sealed file has samples of a group that is not known");
                             found.orphans += 1;

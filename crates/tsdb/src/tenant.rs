@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use model::{Appended, Batch, Clock, TenantId};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
+use crate::blocks::{self, Blocks};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -16,9 +17,11 @@ use crate::head::sealed::{self, Encoder};
 use crate::head::{Head, split};
 use crate::metrics::{Metrics, RejectLabels, TenantLabels};
 use crate::recovery::{self, IntoHead, Recovered};
+use crate::tombstones::{Tombstones, replace_file};
 use crate::wal::frame;
 use crate::wal::record::{put_exemplar, put_metadata};
 use crate::wal::replay::replay;
+use crate::wal::series_log::SeriesLog;
 use crate::wal::{Wal, WalArgs};
 
 /// One tenant's storage.
@@ -29,6 +32,10 @@ pub(crate) struct Tenant {
     pub(crate) config: Arc<Config>,
     pub(crate) head: Head,
     pub(crate) wal: Wal,
+    pub(crate) blocks: Blocks,
+    pub(crate) tombstones: RwLock<Arc<Tombstones>>,
+    /// Long work stops at its next step.
+    pub(crate) closing: AtomicBool,
     /// Held by the one piece of background work that is under way.
     pub(crate) work: Mutex<Work>,
     pub(crate) last_seal: AtomicI64,
@@ -39,7 +46,11 @@ pub(crate) struct Tenant {
 /// State of background work.
 pub(crate) struct Work {
     next_sealed: u64,
-    pub(crate) series_log_number: u64,
+    series_log_number: u64,
+    /// Series dropped since the series log was written anew.
+    dropped: usize,
+    /// Number in the name of the newest block.
+    pub(crate) last_block: u64,
     encoder: Encoder,
 }
 
@@ -71,6 +82,11 @@ impl Tenant {
         let mut found = Recovered { tenants: 1, ..Recovered::default() };
         let (head, series_log, series_log_number, torn) = recovery::series(disk, &wal_dir, &config.limits)?;
         found.torn_bytes += torn;
+        let cut = blocks::read_cut(disk, &dir)?;
+        head.min_valid.store(cut, Ordering::Relaxed);
+        head.accept_from.store(cut, Ordering::Relaxed);
+        let tombstones = Tombstones::load(disk, &dir)?;
+        let blocks = Blocks::open(disk, &dir, &mut found)?;
         let next_sealed = recovery::sealed_files(disk, &dir, &sealed_dir, &head, &mut found)?;
         let mut into = IntoHead::new(&head);
         recovery::meta(disk, &dir, &mut into, &mut found)?;
@@ -101,7 +117,16 @@ impl Tenant {
             config: Arc::clone(config),
             head,
             wal,
-            work: Mutex::new(Work { next_sealed, series_log_number, encoder: Encoder::default() }),
+            blocks,
+            tombstones: RwLock::new(Arc::new(tombstones)),
+            closing: AtomicBool::new(false),
+            work: Mutex::new(Work {
+                next_sealed,
+                series_log_number,
+                dropped: 0,
+                last_block: 0,
+                encoder: Encoder::default(),
+            }),
             last_seal: AtomicI64::new(clock.now().ms()),
             metrics: metrics.clone(),
             labels,
@@ -125,6 +150,7 @@ impl Tenant {
     /// `ReadOnly` while the disk refuses.
     pub(crate) fn append(&self, batch: &Batch, now: i64) -> Result<Outcome> {
         self.wal.admit()?;
+        let _gate = self.head.gate.read();
         let rules = Rules {
             limits: &self.config.limits,
             oldest: self.head.oldest_accepted(now, self.config.out_of_order_window.ms()),
@@ -167,7 +193,7 @@ impl Tenant {
     }
 
     /// Whether there was anything, and the first log segment that is still needed.
-    fn write_seal(&self, work: &mut Work) -> Result<(bool, u64)> {
+    pub(crate) fn write_seal(&self, work: &mut Work) -> Result<(bool, u64)> {
         // What is in the log before `next` is in memory now, or sealed.
         let next = self.wal.rotate()?;
         self.head.unsealed.store(0, Ordering::Relaxed);
@@ -228,6 +254,58 @@ impl Tenant {
         Ok((any, next))
     }
 
+    /// Drops series without a sample at or after `end`, all older samples being in blocks.
+    ///
+    /// # Errors
+    /// `Io`; the series log keeps dropped series until the next time then.
+    pub(crate) fn drop_idle(&self, work: &mut Work, end: i64) -> Result<()> {
+        let gate = self.head.gate.write();
+        let dropped = self.head.drop_idle(end);
+        drop(gate);
+        if dropped > 0 {
+            self.metrics.series_removed.get_or_create(&self.labels).inc_by(dropped as u64);
+            self.metrics.head_series.get_or_create(&self.labels).dec_by(dropped as i64);
+        }
+        work.dropped += dropped;
+        if work.dropped > self.head.index.read().len() / 2 {
+            self.rewrite_series_log(work)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a series log of what is live.
+    fn rewrite_series_log(&self, work: &mut Work) -> Result<()> {
+        let mut index = self.head.index.write();
+        let (entries, numbers) = self.head.log_entries(&index);
+        let dir = self.dir.join("wal");
+        let number = work.series_log_number + 1;
+        let seed = index.seed();
+        self.wal.replace_series_log(|| SeriesLog::create(&self.disk, &dir, number, seed, &entries))?;
+        *self.head.log_pairs.lock() = numbers.len() as u32;
+        index.renumber(&numbers);
+        work.series_log_number = number;
+        work.dropped = 0;
+        drop(index);
+        SeriesLog::remove_older(&self.disk, &dir, number)
+    }
+
+    /// Memory of the head by kind, in bytes.
+    pub(crate) fn memory(&self) -> [(&'static str, u64); 4] {
+        let (mut columns, mut rows) = (0, 0);
+        for group in self.head.all_groups() {
+            let (of_columns, of_rows) = group.state.lock().bytes();
+            columns += of_columns as u64;
+            rows += of_rows as u64;
+        }
+        let index = self.head.index.read().bytes() as u64;
+        [
+            ("index", index),
+            ("groups", columns),
+            ("rows", rows),
+            ("exemplars", self.head.meta.lock().bytes() as u64),
+        ]
+    }
+
     /// Writes exemplars and metadata, which the log before a seal held, to a file of their own.
     fn write_meta(&self) -> Result<()> {
         let mut records = Vec::new();
@@ -246,11 +324,6 @@ impl Tenant {
         }
         let mut bytes = Vec::new();
         frame::put(&mut bytes, &records);
-        let (path, temporary) = (self.dir.join("meta"), self.dir.join("meta.tmp"));
-        let mut file = self.disk.create(&temporary).map_err(Error::io("create", &temporary))?;
-        file.write_all(&bytes).map_err(Error::io("write", &temporary))?;
-        file.sync().map_err(Error::io("sync", &temporary))?;
-        self.disk.rename(&temporary, &path).map_err(Error::io("rename", &temporary))?;
-        self.disk.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))
+        replace_file(&self.disk, &self.dir, "meta", &bytes)
     }
 }

@@ -57,6 +57,18 @@ pub(crate) struct Index {
 
 const FREE: u64 = u64::MAX;
 
+/// Computes the identity of label sets.
+#[derive(Clone, Copy)]
+pub(crate) struct Hasher(u64);
+
+impl Hasher {
+    /// Identity of a label set in canonical encoding.
+    #[inline]
+    pub(crate) fn hash(self, encoded: &[u8]) -> u128 {
+        xxh3_128_with_seed(encoded, self.0)
+    }
+}
+
 impl Index {
     /// An empty index with a secret seed.
     pub(crate) fn new(seed: [u8; 16]) -> Self {
@@ -79,10 +91,31 @@ impl Index {
         }
     }
 
+    /// The secret seed.
+    pub(crate) fn seed(&self) -> [u8; 16] {
+        let mut seed = [0; 16];
+        seed[..8].copy_from_slice(&self.seed[0].to_le_bytes());
+        seed[8..].copy_from_slice(&self.seed[1].to_le_bytes());
+        seed
+    }
+
+    /// Gives pairs `(pair, number)` their numbers in a new series log; the others are not in it.
+    pub(crate) fn renumber(&mut self, numbers: &[(u32, u32)]) {
+        self.pairs.iter_mut().flatten().for_each(|pair| pair.log = u32::MAX);
+        for &(pair, number) in numbers {
+            self.pair_mut(pair).log = number;
+        }
+    }
+
     /// Identity of a label set.
     #[inline]
     pub(crate) fn hash(&self, encoded: &[u8]) -> u128 {
-        xxh3_128_with_seed(encoded, self.seed[0])
+        Hasher(self.seed[0]).hash(encoded)
+    }
+
+    /// Computes identities without the index.
+    pub(crate) fn hasher(&self) -> Hasher {
+        Hasher(self.seed[0])
     }
 
     /// Brings the table's entry for `hash` near.

@@ -6,12 +6,15 @@
 //! | `group` | the series of one target and their samples in memory |
 //! | `sealed` | compressed samples on disk, until a block holds them |
 //! | `append` | the write path |
+//! | `idle` | dropping series whose samples are all in blocks |
+//! | `meta` | exemplars and metadata |
 //! | `select` | the read path |
 //!
 //! Locks are taken in this order: index, groups, a group, the log's buffer. None is held while the disk is waited for.
 
 pub(crate) mod append;
 pub(crate) mod group;
+mod idle;
 pub(crate) mod index;
 pub(crate) mod meta;
 mod postings;
@@ -38,12 +41,18 @@ const COLUMN_BITS: u32 = 24;
 /// One tenant's newest samples.
 pub(crate) struct Head {
     pub(crate) index: RwLock<Index>,
+    /// The index's, to be used without its lock.
+    pub(crate) hasher: index::Hasher,
     pub(crate) groups: RwLock<Groups>,
     pub(crate) meta: Mutex<Meta>,
     /// Newest sample, `i64::MIN` before the first.
     pub(crate) max_time: AtomicI64,
-    /// Samples before this are in blocks (or gone) and no longer accepted.
+    /// Samples before this are in blocks, or gone.
     pub(crate) min_valid: AtomicI64,
+    /// Samples before this are no longer accepted; at least `min_valid`.
+    pub(crate) accept_from: AtomicI64,
+    /// Held for reading while a batch goes into memory, for writing to wait until none does.
+    pub(crate) gate: RwLock<()>,
     /// Samples in memory that are not sealed.
     pub(crate) unsealed: AtomicU64,
     /// Pairs written to the series log; the next pair's number there.
@@ -61,12 +70,16 @@ pub(crate) struct Groups {
 
 impl Head {
     pub(crate) fn new(seed: [u8; 16], limits: &crate::config::Limits) -> Self {
+        let index = Index::new(seed);
         Self {
-            index: RwLock::new(Index::new(seed)),
+            hasher: index.hasher(),
+            index: RwLock::new(index),
             groups: RwLock::new(Groups { next_number: 1, ..Groups::default() }),
             meta: Mutex::new(Meta::new(limits.exemplars, limits.metadata)),
             max_time: AtomicI64::new(i64::MIN),
             min_valid: AtomicI64::new(i64::MIN),
+            accept_from: AtomicI64::new(i64::MIN),
+            gate: RwLock::new(()),
             unsealed: AtomicU64::new(0),
             log_pairs: Mutex::new(0),
         }
@@ -81,7 +94,19 @@ impl Head {
     pub(crate) fn oldest_accepted(&self, now: i64, window_ms: i64) -> i64 {
         let newest = self.max_time.load(Ordering::Relaxed);
         let by_window = if newest == i64::MIN { i64::MIN } else { newest.min(now).saturating_sub(window_ms) };
-        by_window.max(self.min_valid.load(Ordering::Relaxed))
+        by_window.max(self.accept_from.load(Ordering::Relaxed))
+    }
+
+    /// The oldest sample that is not in a block, about: chunks may begin earlier.
+    pub(crate) fn oldest_sample(&self) -> Option<i64> {
+        let groups = self.groups.read();
+        let oldest = groups.by_number.values().filter_map(|group| {
+            let state = group.state.lock();
+            let rows = [state.rows.time_range(), state.sealing.as_ref().and_then(|rows| rows.time_range())];
+            let rows = rows.into_iter().flatten().map(|(first, _)| first);
+            rows.chain(state.chunks.iter().map(|chunk| chunk.min_time)).min()
+        });
+        oldest.min().map(|time| time.max(self.min_valid.load(Ordering::Relaxed)))
     }
 
     /// Every group.

@@ -49,6 +49,20 @@ impl GroupSnapshot {
         (!empty).then(|| Self { chunks, opened: OnceLock::new(), sealing, rows })
     }
 
+    /// What `group` has in sealed files between `start` and `end`, both included; `None` when that is nothing.
+    pub(crate) fn of_chunks(group: &Group, start: i64, end: i64) -> Option<Self> {
+        let state = group.state.lock();
+        let overlapping = state.chunks.iter().filter(|c| c.max_time >= start && c.min_time <= end);
+        let chunks: Vec<_> = overlapping.cloned().collect();
+        drop(state);
+        (!chunks.is_empty()).then(|| Self {
+            chunks,
+            opened: OnceLock::new(),
+            sealing: None,
+            rows: Rows::default(),
+        })
+    }
+
     fn opened(&self) -> Result<&[OpenChunk]> {
         let opened = self.opened.get_or_init(|| {
             self.chunks.iter().map(|chunk| chunk.open().map_err(|err| err.to_string())).collect()

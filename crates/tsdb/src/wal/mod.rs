@@ -127,6 +127,8 @@ struct Buffer {
     /// Until when appends are refused at once, and why.
     refusing: Option<(Timestamp, String)>,
     last_failed: Option<u64>,
+    /// Rises when the series log is replaced: entries made for the old one are void.
+    series_log: u64,
 }
 
 struct Files {
@@ -207,6 +209,7 @@ impl Wal {
                 closing: false,
                 refusing: None,
                 last_failed: None,
+                series_log: 0,
             }),
             wake: Condvar::new(),
             room: Condvar::new(),
@@ -304,8 +307,10 @@ impl Wal {
 
     /// Ends a batch that began with `first`: its records are on their way.
     pub(crate) fn ticket(&self, first: u64) -> Ticket {
-        let buffer = self.shared.buffer.lock();
+        let mut buffer = self.shared.buffer.lock();
         let commit = Arc::clone(&buffer.commit);
+        // The records may be in a commit that was taken already: this one, though empty, is done after it.
+        buffer.pending = true;
         drop(buffer);
         self.shared.wake.notify_one();
         Ticket { first, commit }
@@ -362,16 +367,12 @@ impl Wal {
         &self,
         write: impl FnOnce() -> Result<series_log::SeriesLog>,
     ) -> Result<()> {
-        let mut files = self.shared.files.lock();
         let mut buffer = self.shared.buffer.lock();
+        let mut files = self.shared.files.lock();
         files.series = Some(write()?);
         buffer.series.clear();
+        buffer.series_log += 1;
         Ok(())
-    }
-
-    /// Bytes of the series log.
-    pub(crate) fn series_log_len(&self) -> u64 {
-        self.shared.files.lock().series.as_ref().map_or(0, series_log::SeriesLog::len)
     }
 }
 
@@ -408,6 +409,7 @@ impl Shared {
             let mut series = std::mem::take(&mut buffer.series);
             let rotate = std::mem::take(&mut buffer.rotate);
             buffer.pending = false;
+            let series_log = buffer.series_log;
             let next = Commit::new(buffer.commit.number + 1);
             let commit = std::mem::replace(&mut buffer.commit, next);
             let mut files = self.files.lock();
@@ -432,7 +434,7 @@ impl Shared {
             if !samples.is_empty() {
                 self.metrics.wal_commit_seconds.observe(started.elapsed().as_secs_f64());
             }
-            self.finish(&commit, outcome, series);
+            self.finish(&commit, outcome, series, series_log);
             if closing {
                 return;
             }
@@ -440,7 +442,7 @@ impl Shared {
     }
 
     /// Tells those who wait, and after a failure refuses for a while.
-    fn finish(&self, commit: &Commit, outcome: Result<()>, series: Vec<u8>) {
+    fn finish(&self, commit: &Commit, outcome: Result<()>, series: Vec<u8>, series_log: u64) {
         // What is left of `series` is not in its log yet.
         let mut buffer = self.buffer.lock();
         match outcome {
@@ -458,8 +460,10 @@ impl Shared {
                 self.epoch.fetch_add(1, Ordering::AcqRel);
                 buffer.samples.clear();
                 buffer.pending = false;
-                let late = std::mem::replace(&mut buffer.series, series);
-                buffer.series.extend_from_slice(&late);
+                if buffer.series_log == series_log {
+                    let late = std::mem::replace(&mut buffer.series, series);
+                    buffer.series.extend_from_slice(&late);
+                }
                 let next = Commit::new(buffer.commit.number + 1);
                 let lost = std::mem::replace(&mut buffer.commit, next);
                 buffer.last_failed = Some(lost.number);

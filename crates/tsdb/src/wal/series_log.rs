@@ -243,9 +243,4 @@ impl SeriesLog {
     pub(crate) fn sync(&mut self) -> Result<()> {
         self.file.sync().map_err(Error::io("sync", &self.path))
     }
-
-    /// Bytes in the file.
-    pub(crate) fn len(&self) -> u64 {
-        self.len
-    }
 }

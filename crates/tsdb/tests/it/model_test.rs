@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::duration::PromDuration;
 use proptest::prelude::*;
 use tsdb::disk::Crash;
 
@@ -13,6 +14,12 @@ enum Step {
     Append(Vec<(u8, i64, i8)>),
     Flush,
     Reopen,
+    /// The clock moves on and background work is done.
+    Maintain(i64),
+    /// Samples of a series in `now + offset ..= now + offset + length` are deleted.
+    Delete(u8, i64, i64),
+    /// Deleted samples are made to go for good.
+    Clean,
     /// The machine stops at the nth disk operation from now.
     CrashAfter(u64),
     /// The nth disk operation fails once.
@@ -25,6 +32,9 @@ fn step() -> impl Strategy<Value = Step> {
         10 => prop::collection::vec(sample, 1..12).prop_map(Step::Append),
         2 => Just(Step::Flush),
         1 => Just(Step::Reopen),
+        4 => (0i64..50_000).prop_map(Step::Maintain),
+        1 => (0u8..6, -60_000i64..5_000, 0i64..40_000).prop_map(|(s, o, l)| Step::Delete(s, o, l)),
+        1 => Just(Step::Clean),
         2 => (0u64..30).prop_map(Step::CrashAfter),
         1 => (0u64..20).prop_map(Step::FailAfter),
     ]
@@ -71,7 +81,10 @@ fn check(found: &[(String, Vec<(i64, u64)>)], expected: &Expected) -> Result<(),
 fn run(steps: Vec<Step>, loss: Option<u64>) -> Result<(), TestCaseError> {
     let mut world = World::new();
     world.config.wal.segment_bytes = 4096;
-    let base = world.now();
+    world.config.block_range = PromDuration(60_000);
+    world.config.retention = PromDuration(86_400_000);
+    world.config.out_of_order_window = PromDuration(20_000);
+    let mut deleted: Vec<(String, i64, i64)> = Vec::new();
     let mut expected = Expected::new();
     let mut db = Some(world.open());
     for (number, step) in steps.into_iter().enumerate() {
@@ -80,7 +93,7 @@ fn run(steps: Vec<Step>, loss: Option<u64>) -> Result<(), TestCaseError> {
                 let samples: Vec<_> = samples
                     .into_iter()
                     .map(|(series, offset, value)| {
-                        (SERIES[series as usize], base + number as i64 * 7 + offset, f64::from(value) / 2.0)
+                        (SERIES[series as usize], world.now() + offset * 300, f64::from(value) / 2.0)
                     })
                     .collect();
                 let outcome = db.as_ref().map(|db| db.append(&world.tenant, &batch(&samples)));
@@ -101,6 +114,13 @@ fn run(steps: Vec<Step>, loss: Option<u64>) -> Result<(), TestCaseError> {
                             if !cell.must {
                                 cell.values.insert(value.to_bits());
                             }
+                            // A late sample may lie in a range that was deleted before.
+                            let hidden = deleted.iter().any(|(name, from, to)| {
+                                *name == labels(series).to_string() && (*from..=*to).contains(&time)
+                            });
+                            if hidden {
+                                continue;
+                            }
                             cell.must |= !refused || answer.accepted == samples.len();
                         }
                         Some(Err(_)) => {
@@ -114,6 +134,43 @@ fn run(steps: Vec<Step>, loss: Option<u64>) -> Result<(), TestCaseError> {
                 if let Some(db) = &db {
                     // A failing disk may refuse; nothing is lost then, which the next check sees.
                     let _outcome = db.flush();
+                }
+            }
+            Step::Maintain(ms) => {
+                world.clock.set(world.now() + ms);
+                if let Some(db) = &db {
+                    let _outcome = db.maintain(model::Timestamp(world.now()));
+                }
+            }
+            Step::Delete(series, offset, length) => {
+                let text = SERIES[series as usize];
+                let name = labels(text).to_string();
+                let start = world.now() + offset;
+                let newest = expected.keys().map(|(_, time)| *time).max().unwrap_or(i64::MIN);
+                let end = (start + length).min(newest);
+                let selector: model::Selector =
+                    labels(text).iter().map(|(n, v)| model::Matcher::equal(n, v)).collect();
+                let selector =
+                    if text == "lonely" { vec![model::Matcher::equal("__name__", text)] } else { selector };
+                let range = model::seam::TimeRange {
+                    start: model::Timestamp(start),
+                    end: model::Timestamp(start + length),
+                };
+                let outcome = db.as_ref().map(|db| db.delete_series(&world.tenant, &[selector], range));
+                let within = |place: &(String, i64)| place.0 == name && (start..=end).contains(&place.1);
+                match outcome {
+                    Some(Ok(())) => expected.retain(|place, _| !within(place)),
+                    // It may have been written before the disk failed.
+                    Some(Err(_)) => {
+                        expected.iter_mut().filter(|(p, _)| within(p)).for_each(|(_, c)| c.must = false)
+                    }
+                    None => {}
+                }
+                deleted.push((name, start, end));
+            }
+            Step::Clean => {
+                if let Some(db) = &db {
+                    let _outcome = db.clean_tombstones();
                 }
             }
             Step::Reopen => {
