@@ -47,6 +47,8 @@ pub struct ActiveAlert {
     pub keep_firing_since: Option<Timestamp>,
     /// When the alert manager last took it.
     pub last_sent_at: Option<Timestamp>,
+    /// The names of its series, `ALERTS` and `ALERTS_FOR_STATE`, once they are needed; the first goes with the state.
+    names: Option<[Labels; 2]>,
 }
 
 /// What an evaluation found for one label set.
@@ -104,6 +106,7 @@ impl Active {
                         resolved_at: None,
                         keep_firing_since: None,
                         last_sent_at: None,
+                        names: None,
                     };
                     self.alerts.insert(labels, alert);
                 }
@@ -133,6 +136,7 @@ impl Active {
             if alert.state == AlertState::Pending && now - alert.active_at >= rule.hold_ms {
                 alert.state = AlertState::Firing;
                 alert.fired_at = Some(now);
+                alert.names = None;
             }
             true
         });
@@ -144,18 +148,12 @@ impl Active {
     }
 
     /// The series that tell of the pending and firing alerts: `ALERTS` and `ALERTS_FOR_STATE`.
-    pub(crate) fn series(&self) -> impl Iterator<Item = (Labels, f64)> + '_ {
-        let live = self.alerts.values().filter(|alert| alert.state != AlertState::Inactive);
+    pub(crate) fn series(&mut self) -> impl Iterator<Item = (Labels, f64)> + '_ {
+        let live = self.alerts.values_mut().filter(|alert| alert.state != AlertState::Inactive);
         live.flat_map(|alert| {
-            let mut builder = alert.labels.to_builder();
-            let for_state = builder.set(METRIC_NAME, "ALERTS_FOR_STATE").build();
-            let state = match alert.state {
-                AlertState::Firing => "firing",
-                _ => "pending",
-            };
-            let alerts = builder.set(METRIC_NAME, "ALERTS").set("alertstate", state).build();
             let since = alert.active_at.ms().div_euclid(1000) as f64;
-            [(alerts, 1.0), (for_state, since)]
+            let [alerts, for_state] = alert.names();
+            [(alerts.clone(), 1.0), (for_state.clone(), since)]
         })
     }
 
@@ -240,6 +238,18 @@ fn restored_since(hold_ms: i64, down_at: Timestamp, since: f64, timing: &Restore
 }
 
 impl ActiveAlert {
+    fn names(&mut self) -> &[Labels; 2] {
+        self.names.get_or_insert_with(|| {
+            let mut builder = self.labels.to_builder();
+            let for_state = builder.set(METRIC_NAME, "ALERTS_FOR_STATE").build();
+            let state = match self.state {
+                AlertState::Firing => "firing",
+                _ => "pending",
+            };
+            [builder.set(METRIC_NAME, "ALERTS").set("alertstate", state).build(), for_state]
+        })
+    }
+
     fn needs_sending(&self, now: Timestamp, resend_ms: i64) -> bool {
         match (self.state, self.last_sent_at) {
             (AlertState::Pending, _) => false,

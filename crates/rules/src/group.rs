@@ -93,6 +93,11 @@ pub(crate) struct RuleState {
     pub(crate) active: Active,
     /// The series of the last good evaluation, with the storage's name for each.
     previous: HashMap<Labels, Option<SeriesRef>>,
+    /// What a recording rule makes of the labels of its results, so that they are built once.
+    recorded: HashMap<Labels, Labels>,
+    /// What an alerting rule made of a result, by its labels, with the value's bits and the settings that it saw.
+    expanded: HashMap<Labels, (u64, Found)>,
+    expanded_with: Option<Arc<Settings>>,
     pub(crate) health: Health,
     pub(crate) last_error: String,
     pub(crate) evaluation_seconds: f64,
@@ -116,7 +121,36 @@ pub(crate) struct Group {
     pub(crate) offset_ms: i64,
     pub(crate) state: Mutex<State>,
     pub(crate) metric_labels: GroupLabels,
-    waves: Vec<std::ops::Range<usize>>,
+    waves: Vec<Wave>,
+}
+
+/// Rules that run together.
+struct Wave {
+    rules: std::ops::Range<usize>,
+    /// Whether two of them may make the same series.
+    may_clash: bool,
+}
+
+impl Wave {
+    fn new(group: &RuleGroup, rules: std::ops::Range<usize>) -> Self {
+        let mut names = HashSet::new();
+        let may_clash = group.rules[rules.clone()].iter().any(|rule| {
+            let is_alert = matches!(rule.kind, Kind::Alerting(_));
+            !names.insert((is_alert, rule.name()))
+        });
+        Self { rules, may_clash }
+    }
+}
+
+/// A series in a batch.
+#[derive(Clone)]
+struct Entry {
+    rule: usize,
+    labels: Labels,
+    /// The storage's name for it, when the rule made it before.
+    known: Option<Option<SeriesRef>>,
+    /// Whether this is its staleness marker.
+    ends: bool,
 }
 
 /// What a rule made.
@@ -134,7 +168,7 @@ impl Group {
             offset_ms: rules.query_offset_ms.unwrap_or(settings.query_offset_ms),
             state: Mutex::new(state),
             metric_labels: GroupLabels { rule_group: format!("{};{}", rules.file, rules.name) },
-            waves: rules.waves(),
+            waves: rules.waves().into_iter().map(|range| Wave::new(&rules, range)).collect(),
             rules,
         }
     }
@@ -179,7 +213,7 @@ impl Group {
         let started = Instant::now();
         let mut samples = 0;
         for wave in &self.waves {
-            samples += self.wave(context, &settings, wave.clone(), at).await;
+            samples += self.wave(context, &settings, wave, at).await;
         }
         self.end_leftovers(context, at).await;
         let seconds = started.elapsed().as_secs_f64();
@@ -195,22 +229,16 @@ impl Group {
         state.last_evaluation = Some(at);
     }
 
-    async fn wave(
-        &self,
-        context: &Context,
-        settings: &Settings,
-        wave: std::ops::Range<usize>,
-        at: Timestamp,
-    ) -> usize {
+    async fn wave(&self, context: &Context, settings: &Arc<Settings>, wave: &Wave, at: Timestamp) -> usize {
         let started = Instant::now();
         let query_at = at - self.offset_ms;
-        let rules = &self.rules.rules[wave.clone()];
+        let rules = &self.rules.rules[wave.rules.clone()];
         let queries: Vec<Arc<Query>> = rules.iter().map(|rule| Arc::clone(&rule.query)).collect();
         let answers = context.evaluator.instant(&context.tenant, &queries, query_at).await;
         let fetched = started.elapsed().as_secs_f64() / rules.len().max(1) as f64;
         let mut made = Vec::with_capacity(rules.len());
         let mut due = Vec::new();
-        for (index, (rule, answer)) in wave.zip(rules.iter().zip(answers)) {
+        for (index, (rule, answer)) in wave.rules.clone().zip(rules.iter().zip(answers)) {
             let rule_started = Instant::now();
             let mut history =
                 Evaluated { at: query_at, series: 0, pending: 0, firing: 0, error: None, values: Vec::new() };
@@ -221,7 +249,8 @@ impl Group {
                     history.values = shown.map(|point| (point.labels.clone(), float(&point.value))).collect();
                     match &rule.kind {
                         Kind::Recording { metric, labels } => {
-                            record(metric, labels, vector, self.rules.limit)
+                            let cache = &mut self.state.lock().rules[index].recorded;
+                            record(metric, labels, vector, self.rules.limit, cache)
                         }
                         Kind::Alerting(alerting) => {
                             self.alert(context, settings, index, alerting, vector, at).await
@@ -272,7 +301,7 @@ impl Group {
         }
         let samples = made.iter().map(|made| made.series.len()).sum();
         self.notify(context, settings, due, at).await;
-        self.store(context, made, query_at).await;
+        self.store(context, made, wave.may_clash, query_at).await;
         samples
     }
 
@@ -280,32 +309,16 @@ impl Group {
     async fn alert(
         &self,
         context: &Context,
-        settings: &Settings,
+        settings: &Arc<Settings>,
         index: usize,
         alerting: &Alerting,
         vector: Vector,
         at: Timestamp,
     ) -> Result<Vec<(Labels, Value)>, String> {
-        let mut found = Vec::with_capacity(vector.len());
-        if !vector.is_empty() {
-            let expander = Expander::new(at, &settings.external_labels, &settings.external_url);
-            for round in 0.. {
-                found.clear();
-                found.extend(vector.iter().map(|point| expand_alert(&expander, alerting, point)));
-                let mut missing = expander.answers.lock().missing();
-                missing.sort_unstable();
-                missing.dedup();
-                if missing.is_empty() {
-                    break;
-                }
-                if round == QUERY_ROUNDS {
-                    return Err(format!(
-                        "the templates make queries from queries more than {QUERY_ROUNDS} deep"
-                    ));
-                }
-                self.answer(context, &expander, missing, at).await;
-            }
-        }
+        let found = match alerting.is_volatile() {
+            true => self.expand_asking(context, settings, alerting, &vector, at).await?,
+            false => self.expand_known(settings, index, alerting, &vector, at),
+        };
         let mut state = self.state.lock();
         let active = &mut state.rules[index].active;
         active.step(alerting, found, at, self.rules.limit)?;
@@ -315,6 +328,68 @@ impl Group {
             .filter(|_| restored)
             .map(|(labels, value)| (labels, Value::Float(value)))
             .collect())
+    }
+
+    /// Expands texts that depend on the result alone: what was made of an equal result is taken again.
+    fn expand_known(
+        &self,
+        settings: &Arc<Settings>,
+        index: usize,
+        alerting: &Alerting,
+        vector: &Vector,
+        at: Timestamp,
+    ) -> Vec<Found> {
+        let mut state = self.state.lock();
+        let state = &mut state.rules[index];
+        if !state.expanded_with.as_ref().is_some_and(|with| Arc::ptr_eq(with, settings)) {
+            state.expanded.clear();
+            state.expanded_with = Some(Arc::clone(settings));
+        }
+        let mut before = std::mem::take(&mut state.expanded);
+        let expander = std::cell::OnceCell::new();
+        let mut found = Vec::with_capacity(vector.len());
+        for point in vector {
+            let bits = match &point.value {
+                Value::Float(value) => Some(value.to_bits()),
+                Value::Histogram(_) => None,
+            };
+            let known = before.remove(&point.labels).filter(|(known, _)| Some(*known) == bits);
+            let one = known.map(|(_, found)| found).unwrap_or_else(|| {
+                let new = || Expander::new(at, &settings.external_labels, &settings.external_url);
+                expand_alert(expander.get_or_init(new), alerting, point)
+            });
+            if let Some(bits) = bits {
+                state.expanded.insert(point.labels.clone(), (bits, one.clone()));
+            }
+            found.push(one);
+        }
+        found
+    }
+
+    /// Expands texts that may ask queries.
+    async fn expand_asking(
+        &self,
+        context: &Context,
+        settings: &Settings,
+        alerting: &Alerting,
+        vector: &Vector,
+        at: Timestamp,
+    ) -> Result<Vec<Found>, String> {
+        if vector.is_empty() {
+            return Ok(Vec::new());
+        }
+        let expander = Expander::new(at, &settings.external_labels, &settings.external_url);
+        for _ in 0..QUERY_ROUNDS {
+            let found = vector.iter().map(|point| expand_alert(&expander, alerting, point)).collect();
+            let mut missing = expander.answers.lock().missing();
+            missing.sort_unstable();
+            missing.dedup();
+            if missing.is_empty() {
+                return Ok(found);
+            }
+            self.answer(context, &expander, missing, at).await;
+        }
+        Err(format!("the templates make queries from queries more than {QUERY_ROUNDS} deep"))
     }
 
     async fn answer(&self, context: &Context, expander: &Expander, missing: Vec<String>, at: Timestamp) {
@@ -365,32 +440,38 @@ impl Group {
     }
 
     /// Stores what rules made, and staleness markers for what they no longer make.
-    async fn store(&self, context: &Context, made: Vec<Made>, at: Timestamp) {
+    async fn store(&self, context: &Context, made: Vec<Made>, may_clash: bool, at: Timestamp) {
         let mut batch = Batch::new();
-        // Of each series in the batch: its rule, its labels, and whether it goes on.
-        let mut entries: Vec<(usize, Labels, bool)> = Vec::new();
+        let mut entries: Vec<Entry> = Vec::new();
         let mut twice: Vec<(usize, Labels, Value)> = Vec::new();
         {
             let mut names = HashSet::new();
             let state = self.state.lock();
             for Made { rule, series } in &made {
                 let previous = &state.rules[*rule].previous;
+                let mut went_on = 0;
                 for (labels, value) in series {
                     // Two rules of one wave that make the same series: the second goes in a batch of its own.
-                    if !names.insert(labels.clone()) {
+                    if may_clash && !names.insert(labels.clone()) {
                         twice.push((*rule, labels.clone(), value.clone()));
                         continue;
                     }
-                    add(&mut batch, labels, previous.get(labels).copied().flatten(), at, value);
-                    entries.push((*rule, labels.clone(), true));
+                    let known = previous.get(labels).copied();
+                    went_on += usize::from(known.is_some());
+                    add(&mut batch, labels, known.flatten(), at, value);
+                    entries.push(Entry { rule: *rule, labels: labels.clone(), known, ends: false });
                 }
-            }
-            for Made { rule, series } in &made {
-                let current: HashSet<&Labels> = series.iter().map(|(labels, _)| labels).collect();
-                for (labels, known) in &state.rules[*rule].previous {
-                    if !current.contains(labels) && names.insert(labels.clone()) {
+                if went_on < previous.len() {
+                    let current: HashSet<&Labels> = series.iter().map(|(labels, _)| labels).collect();
+                    for (labels, known) in previous.iter().filter(|(labels, _)| !current.contains(labels)) {
+                        let elsewhere = may_clash
+                            && made.iter().any(|other| other.series.iter().any(|(name, _)| name == labels));
+                        if elsewhere {
+                            continue;
+                        }
                         add(&mut batch, labels, *known, at, &Value::Float(f64::from_bits(STALE_NAN)));
-                        entries.push((*rule, labels.clone(), false));
+                        let known = Some(*known);
+                        entries.push(Entry { rule: *rule, labels: labels.clone(), known, ends: true });
                     }
                 }
             }
@@ -409,12 +490,12 @@ impl Group {
         };
         {
             let mut state = self.state.lock();
-            for Made { rule, .. } in &made {
-                state.rules[*rule].previous.clear();
-            }
-            for ((rule, labels, goes_on), known) in entries.into_iter().zip(refs) {
-                if goes_on {
-                    state.rules[rule].previous.insert(labels, known);
+            for (entry, name) in entries.into_iter().zip(refs) {
+                let previous = &mut state.rules[entry.rule].previous;
+                if entry.ends {
+                    previous.remove(&entry.labels);
+                } else if entry.known != Some(name) {
+                    previous.insert(entry.labels, name);
                 }
             }
             for (rule, labels, _) in &twice {
@@ -424,7 +505,8 @@ impl Group {
         for (rule, labels, value) in twice {
             batch.clear();
             add(&mut batch, &labels, None, at, &value);
-            if let Err(message) = self.append(context, &batch, &[(rule, labels, true)], at).await {
+            let entry = Entry { rule, labels, known: None, ends: false };
+            if let Err(message) = self.append(context, &batch, &[entry], at).await {
                 self.state.lock().rules[rule].fail(message);
             }
         }
@@ -435,7 +517,7 @@ impl Group {
         &self,
         context: &Context,
         batch: &Batch,
-        entries: &[(usize, Labels, bool)],
+        entries: &[Entry],
         at: Timestamp,
     ) -> Result<Vec<Option<SeriesRef>>, String> {
         if batch.is_empty() {
@@ -451,7 +533,7 @@ impl Group {
             let mut again_entries = Vec::new();
             for &series in &appended.unknown_refs {
                 let Some(entry) = entries.get(series as usize) else { continue };
-                let index = again.add_series(&entry.1);
+                let index = again.add_series(&entry.labels);
                 for sample in batch.floats().iter().filter(|sample| sample.series == series) {
                     again.push_float(index, at.ms(), sample.value);
                 }
@@ -471,13 +553,7 @@ impl Group {
         Ok(refs)
     }
 
-    fn refused(
-        &self,
-        context: &Context,
-        rejected: &[model::Rejected],
-        count: usize,
-        entries: &[(usize, Labels, bool)],
-    ) {
+    fn refused(&self, context: &Context, rejected: &[model::Rejected], count: usize, entries: &[Entry]) {
         if count == 0 {
             return;
         }
@@ -485,10 +561,12 @@ impl Group {
         let group = &self.metric_labels.rule_group;
         let mut state = self.state.lock();
         for refusal in rejected {
-            let Some((rule, labels, goes_on)) = entries.get(refusal.series as usize) else { continue };
+            let Some(Entry { rule, labels, ends, .. }) = entries.get(refusal.series as usize) else {
+                continue;
+            };
             let reason = refusal.reason;
             // A clock that went back, or a series that somebody else writes too, is no fault of the rule.
-            if matches!(reason, RejectReason::TooOld | RejectReason::DuplicateTimestamp) || !goes_on {
+            if matches!(reason, RejectReason::TooOld | RejectReason::DuplicateTimestamp) || *ends {
                 debug!(%group, series = %labels, %reason, detail = %refusal.detail, "sample of a rule refused");
                 continue;
             }
@@ -606,23 +684,34 @@ async fn end_series(context: &Context, series: &[Labels], at: Timestamp, group: 
     }
 }
 
-/// A recording rule's series.
+/// A recording rule's series. `cache`: what was made of labels before.
 fn record(
     metric: &str,
     labels: &[(String, String)],
     vector: Vector,
     limit: usize,
+    cache: &mut HashMap<Labels, Labels>,
 ) -> Result<Vec<(Labels, Value)>, String> {
     let count = vector.len();
+    if cache.len() > 2 * count + 16 {
+        cache.clear();
+    }
     let mut names = HashSet::with_capacity(count);
     let mut series = Vec::with_capacity(count);
     for point in vector {
-        let mut builder = point.labels.to_builder();
-        builder.set(METRIC_NAME, metric);
-        for (name, value) in labels {
-            builder.set(name, value);
-        }
-        let labels = builder.build();
+        let labels = match cache.get(&point.labels) {
+            Some(known) => known.clone(),
+            None => {
+                let mut builder = point.labels.to_builder();
+                builder.set(METRIC_NAME, metric);
+                for (name, value) in labels {
+                    builder.set(name, value);
+                }
+                let built = builder.build();
+                cache.insert(point.labels, built.clone());
+                built
+            }
+        };
         if !names.insert(labels.clone()) {
             return Err(
                 "vector contains metrics with the same labelset after applying rule labels".to_owned()

@@ -168,11 +168,20 @@ impl Rule {
     fn queries_in_templates(&self) -> bool {
         match &self.kind {
             Kind::Recording { .. } => false,
-            Kind::Alerting(alerting) => {
-                let mut texts = alerting.labels.iter().chain(&alerting.annotations);
-                texts.any(|(_, text)| text.template.is_some() && text.source.contains("query"))
-            }
+            Kind::Alerting(alerting) => alerting.templates_mention("query"),
         }
+    }
+}
+
+impl Alerting {
+    /// Whether the texts depend on more than the labels and value of a result.
+    pub(crate) fn is_volatile(&self) -> bool {
+        self.templates_mention("query") || self.templates_mention("now")
+    }
+
+    fn templates_mention(&self, word: &str) -> bool {
+        let mut texts = self.labels.iter().chain(&self.annotations);
+        texts.any(|(_, text)| text.template.is_some() && text.source.contains(word))
     }
 }
 

@@ -513,3 +513,45 @@ async fn a_restart_does_not_reset_the_clock_of_an_alert() {
     assert_eq!(second.alerts()[0].state, alerting::AlertState::Firing);
     second.stop().await;
 }
+
+/// The guide's rules are right and its test passes.
+#[tokio::test]
+async fn the_guide_is_true() {
+    let guide = include_str!("../../../docs/guides/alert-rules.md");
+    let block = |n: usize| guide.split("```yaml\n").nth(n).unwrap().split("```").next().unwrap();
+    let groups = file::parse("shop.yml", block(1), &promql::Options::default()).unwrap().groups;
+    let mut test = block(2).to_owned();
+    test.push_str(block(3).split_once('\n').unwrap().1);
+    let options = unit_test::TestOptions::default();
+    let (failures, ran) = unit_test::run_text(&test, &|_| Ok(groups.clone()), &options).await;
+    assert_eq!((failures.join("\n").as_str(), ran.len()), ("", 1));
+}
+
+#[tokio::test]
+async fn the_engine_answers_each_rule_for_itself() {
+    let mut storage = promql::script::Storage::new();
+    for (job, value) in [("a", 1.0), ("b", 0.0)] {
+        let up = labels(&[("__name__", "up"), ("job", job)]);
+        storage.insert(&up, 1000, Value::Float(value), 0);
+    }
+    let limits = promql::Limits { threads: 1, ..Default::default() };
+    let timeout = std::time::Duration::from_secs(10);
+    let engine = Engine::new(Arc::new(storage), Default::default(), limits, Budget::unlimited(), timeout, 2);
+    let mut texts = vec!["up == 0", "sum(up) + 1", "up * on () up", "3", "nothing"];
+    texts.extend(["up"; 100]);
+    let queries: Vec<_> =
+        texts.iter().map(|text| Arc::new(Query::new(text, &Default::default()).unwrap())).collect();
+    let answers = engine.instant(&TenantId::default(), &queries, Timestamp(2000)).await;
+    let shown: Vec<String> = answers
+        .iter()
+        .map(|answer| match answer {
+            Ok(vector) => format!("{:?}", vector.iter().map(|p| p.labels.to_string()).collect::<Vec<_>>()),
+            Err(err) => err.to_string(),
+        })
+        .collect();
+    assert_eq!(shown[0], r#"["up{job=\"b\"}"]"#);
+    assert_eq!((shown[1].as_str(), shown[3].as_str(), shown[4].as_str()), (r#"["{}"]"#, r#"["{}"]"#, "[]"));
+    assert!(shown[2].contains("found duplicate series"), "{}", shown[2]);
+    assert_eq!(shown.len(), 105);
+    assert!(shown[5..].iter().all(|one| one.matches("job").count() == 2));
+}
