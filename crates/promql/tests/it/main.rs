@@ -5,4 +5,5 @@ mod conformance;
 mod depth;
 mod evaluation;
 mod oracle;
+mod peer;
 mod scripts;
