@@ -132,6 +132,12 @@ impl Batch {
         self.starts.push((series, time, start));
     }
 
+    /// Sorts the samples by series and time, keeping the order of equal times: for a sender that does not send in order.
+    pub fn sort_samples(&mut self) {
+        self.floats.sort_by_key(|sample| (sample.series, sample.time));
+        self.histograms.sort_by_key(|sample| (sample.series, sample.time));
+    }
+
     /// Adds an exemplar.
     pub fn push_exemplar(&mut self, series: u32, exemplar: Exemplar) {
         self.exemplars.push((series, exemplar));

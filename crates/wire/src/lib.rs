@@ -6,9 +6,14 @@
 //! | module | holds |
 //! |---|---|
 //! | [`exposition`] | what targets expose: Prometheus text, OpenMetrics, protobuf; reading, writing, checking |
+//! | [`remote_write`] | remote write 1.0 and 2.0 |
+//! | [`compress`] | snappy and zstd with a cap |
 //! | [`number`] | floats as Go reads and writes them |
 
+pub mod compress;
 pub mod exposition;
 pub mod number;
+mod proto;
+pub mod remote_write;
 
 pub use exposition::{Cache, Format, ParseError, check_exposition};

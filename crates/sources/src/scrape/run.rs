@@ -249,7 +249,8 @@ impl Run {
             settings.rules.track_staleness,
         );
         let took = started.elapsed();
-        self.report(&mut state, settings, time, &outcome, took);
+        let mut rows = std::mem::take(&mut state.rows);
+        self.report(&mut state, &mut rows, settings, time, &outcome, took, false);
         let stored = shared.appender.append(&shared.tenant, &state.batch).await;
         match stored {
             Ok(appended) => {
@@ -258,18 +259,25 @@ impl Run {
                 if let Some(first) = appended.rejected.first() {
                     tracing::debug!(target_url = %self.url, rejected = appended.rejected_count, reason = %first.reason, detail = %first.detail, "storage refused samples");
                 }
-                let rows = std::mem::take(&mut state.rows);
-                state.learn_reports(&rows, &appended);
-                if state.table.learn(&rows, &appended) && good {
-                    let work =
-                        Work { settings: Arc::clone(settings), labels: self.labels.clone(), time, format };
-                    if let Err(reason) =
-                        self.append_again(&mut state, &work, &body, families.as_deref()).await
-                    {
+                let lost_reports = state.learn_reports(&rows, &appended);
+                let lost_series = state.table.learn(&rows, &appended) && good;
+                if lost_reports || lost_series {
+                    state.batch.clear();
+                    let mut rows = Vec::new();
+                    if lost_series {
+                        let work = Work {
+                            settings: Arc::clone(settings),
+                            labels: self.labels.clone(),
+                            time,
+                            format,
+                        };
+                        outcome.result = work.read(&mut state, &mut rows, &body, families.as_deref(), true).1;
+                    }
+                    self.report(&mut state, &mut rows, settings, time, &outcome, took, true);
+                    if let Err(reason) = self.append_again(&mut state, &rows).await {
                         outcome.result = Err(reason);
                     }
                 }
-                state.rows = rows;
             }
             Err(err) => {
                 // What was not stored is lost, what comes next names its series in full.
@@ -279,35 +287,37 @@ impl Run {
                 outcome.result = Err(format!("cannot store the scrape: {}", err.chain()));
             }
         }
+        state.rows = rows;
         shared.give_back(body);
         self.publish(&state, &outcome, time, took);
         state
     }
 
     /// Stores the series whose references the storage had forgotten, by their labels.
-    async fn append_again(
-        &self,
-        state: &mut State,
-        work: &Work,
-        body: &[u8],
-        families: Option<&[Family]>,
-    ) -> Result<(), String> {
-        state.batch.clear();
-        let mut rows = Vec::new();
-        work.read(state, &mut rows, body, families, true).1?;
-        let appended = self
-            .shared
-            .appender
-            .append(&self.shared.tenant, &state.batch)
-            .await
-            .map_err(|err| format!("cannot store the scrape: {}", err.chain()))?;
+    async fn append_again(&self, state: &mut State, rows: &[u32]) -> Result<(), String> {
+        let stored = self.shared.appender.append(&self.shared.tenant, &state.batch).await;
+        let appended = stored.map_err(|err| format!("cannot store the scrape: {}", err.chain()))?;
         self.shared.metrics.samples.inc_by(state.batch.sample_count() as u64);
-        state.table.learn(&rows, &appended);
+        state.learn_reports(rows, &appended);
+        state.table.learn(rows, &appended);
         Ok(())
     }
 
-    /// Adds `up` and its kin.
-    fn report(&self, state: &mut State, settings: &Settings, time: i64, outcome: &Outcome, took: Duration) {
+    /// Adds `up` and its kin; `again`: only those that the storage has forgotten.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site each way; a struct would only rename the arguments"
+    )]
+    fn report(
+        &self,
+        state: &mut State,
+        rows: &mut Vec<u32>,
+        settings: &Settings,
+        time: i64,
+        outcome: &Outcome,
+        took: Duration,
+        again: bool,
+    ) {
         let good = outcome.result.is_ok();
         let values = [
             f64::from(u8::from(good)),
@@ -322,11 +332,12 @@ impl Run {
         let count = if settings.extra { REPORTS.len() } else { ALWAYS };
         for (i, ((labels, reference), value)) in state.reports.iter().zip(values).take(count).enumerate() {
             let series = match reference {
+                Some(_) if again => continue,
                 Some(reference) => state.batch.add_series_ref(*reference),
                 None => state.batch.add_series(labels),
             };
             state.batch.push_float(series, time, value);
-            state.rows.push(u32::MAX - 1 - i as u32);
+            rows.push(u32::MAX - 1 - i as u32);
         }
         state.reported = count;
     }
@@ -452,7 +463,9 @@ impl State {
         }
     }
 
-    fn learn_reports(&mut self, rows: &[u32], appended: &model::Appended) {
+    /// Takes over the references of the reports; whether some were forgotten.
+    fn learn_reports(&mut self, rows: &[u32], appended: &model::Appended) -> bool {
+        let mut lost = false;
         let report =
             |row: u32| (u32::MAX - 1).checked_sub(row).map(|i| i as usize).filter(|i| *i < REPORTS.len());
         for (row, reference) in rows.iter().zip(&appended.refs) {
@@ -463,8 +476,10 @@ impl State {
         for index in &appended.unknown_refs {
             if let Some(i) = rows.get(*index as usize).and_then(|row| report(*row)) {
                 self.reports[i].1 = None;
+                lost = true;
             }
         }
+        lost
     }
 
     fn forget_reports(&mut self) {
