@@ -15,6 +15,7 @@ use crate::head::append::Outcome;
 use crate::metrics::Metrics;
 use crate::query::{self, DbSeries};
 use crate::recovery::Recovered;
+use crate::stats::Stats;
 use crate::tenant::{Shared, Tenant};
 
 /// Name of the lock file; no tenant can have it.
@@ -82,6 +83,16 @@ impl Db {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.shared.disk
+    }
+
+    /// Numbers of a tenant's head, its labels and its files, with `limit` names in each list; `None` for a tenant without
+    /// data. Walks all label pairs: not for every scrape.
+    pub fn stats(&self, tenant: &TenantId, limit: usize) -> Option<Stats> {
+        self.tenant(tenant).map(|tenant| tenant.stats(limit))
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {

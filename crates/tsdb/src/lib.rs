@@ -19,6 +19,8 @@
 //! | `recovery` | a folder becomes a head again |
 //! | `retention` | which blocks are to be deleted |
 //! | `seam` | `model::Appender` and `model::Querier` |
+//! | `snapshot` | a copy of the data folder, made while the database runs |
+//! | [`stats`] | numbers of a tenant's head and of what its labels cost |
 //! | `tenant` | one tenant's head, log and files |
 //! | `tombstones` | deletions that are not physical yet |
 //! | `wal` | the write-ahead log and the series log |
@@ -31,7 +33,6 @@ pub mod config;
 pub mod db;
 pub mod disk;
 pub mod error;
-#[allow(dead_code, reason = "dropping idle series and statistics come with maintenance")]
 mod head;
 mod index;
 pub mod maintain;
@@ -40,6 +41,8 @@ mod query;
 mod recovery;
 mod retention;
 mod seam;
+mod snapshot;
+pub mod stats;
 mod tenant;
 mod tombstones;
 mod wal;

@@ -257,20 +257,20 @@ pub(crate) fn sealed_files(
 /// Sets the newest time of each column from the group's chunks.
 fn newest_times(group: &Group) {
     let mut state = group.state.lock();
-    let mut unknown = state.series.len();
     for at in (0..state.chunks.len()).rev() {
-        if unknown == 0 {
-            return;
+        // A later seal may hold late samples only: the newest sample can be in any chunk that ends after what is known.
+        let end = state.chunks[at].max_time;
+        let live = state.series.iter().zip(&state.last_time).filter(|(series, _)| **series != GONE);
+        if live.map(|(_, last)| *last).min().is_none_or(|known| known >= end) {
+            continue;
         }
         // A damaged chunk is reported when it is read.
         let Ok(chunk) = state.chunks[at].open() else { continue };
         for column in chunk.columns() {
             if let Some(last) = state.last_time.get_mut(column as usize)
-                && *last == i64::MIN
                 && let Some(time) = chunk.last_time(column)
             {
-                *last = time;
-                unknown -= 1;
+                *last = time.max(*last);
             }
         }
     }

@@ -332,11 +332,6 @@ impl Chunk {
             path: self.file.path.clone(),
         })
     }
-
-    /// Bytes of the chunk in its file.
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
-    }
 }
 
 impl OpenChunk {

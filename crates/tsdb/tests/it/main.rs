@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod disk_trouble;
+mod maintenance;
 mod model_test;
 mod support;
 mod write_read;
