@@ -1,4 +1,5 @@
 // The live fleet: fetches topology and state, follows the stream, looks at the past, and keeps the map's worker up to date.
+import { tick } from 'svelte';
 import { ApiError } from '../api/http.ts';
 import { history, state, topology } from '../api/fleet.ts';
 import { FleetStream } from '../api/stream.ts';
@@ -33,6 +34,8 @@ export class FleetModel {
   #queue: Promise<void> = Promise.resolve();
   #dirty = false;
   #closed = false;
+  /** The last change that the worker has. */
+  #sequence = 0;
 
   constructor(by: string) {
     this.#by = by;
@@ -82,9 +85,12 @@ export class FleetModel {
     this.#follow();
   }
   async #apply(bytes: ArrayBuffer): Promise<void> {
-    this.snapshot = await this.client.ask('state', { bytes }, [bytes]);
+    this.#sequence = (await this.client.ask('state', { bytes }, [bytes])).sequence;
     this.heard = Date.now();
     this.version++;
+    // The picture is asked for first, what it means after it.
+    await tick();
+    this.snapshot = (await this.client.ask('snapshot', {})) ?? this.snapshot;
   }
   async #refetch(): Promise<void> {
     const bytes = await state(this.#by, this.past);
@@ -106,12 +112,16 @@ export class FleetModel {
       return;
     }
     this.#stream?.close();
-    this.#stream = new FleetStream(this.#by, () => this.snapshot?.sequence ?? 0, {
+    this.#stream = new FleetStream(this.#by, () => this.#sequence, {
       delta: (data, sequence) => this.past === undefined && void this.#run(() => this.#delta(data, sequence)),
-      tick: (tick) => {
+      tick: (word) => {
         this.heard = Date.now();
-        this.interval = tick.interval_ms;
-        if (tick.topo_hash !== this.shape?.hash) void this.#run(() => this.#refetch());
+        this.interval = word.interval_ms;
+        if (this.past !== undefined) return;
+        // A delta that never came shows in the next tick.
+        void this.#run(async () => {
+          if (word.topo_hash !== this.shape?.hash || word.sequence > this.#sequence) await this.#refetch();
+        });
       },
       resync: () => this.past === undefined && void this.#run(() => this.#refetch()),
       lost: () => undefined, // the badge goes stale by itself when nothing is heard
@@ -120,6 +130,7 @@ export class FleetModel {
   async #delta(data: string, sequence: number): Promise<void> {
     const { ok } = await this.client.ask('delta', { data, sequence });
     if (!ok) return this.#refetch();
+    this.#sequence = Math.max(this.#sequence, sequence);
     this.heard = Date.now();
     // Many deltas in one frame are one repaint.
     if (this.#dirty) return;

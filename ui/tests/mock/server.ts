@@ -82,11 +82,16 @@ export async function start(root: string, servers: number, port = 0): Promise<Mo
     const rack = /^\/api\/v1\/fleet\/rack\/(\d+)$/.exec(url.pathname);
     if (url.pathname === '/api/v1/fleet/topology') return bytes(response, made.topology);
     if (url.pathname === '/api/v1/fleet/state') {
+      if (!['alert', 'up'].includes(q.get('by') ?? 'alert')) {
+        const ramp = Uint8Array.from(codes, (code, i) => (code === 3 ? 15 : Math.floor(7 + 5 * Math.sin(i / 900) + 2 * Math.sin(i / 37))));
+        return bytes(response, encodeState({ hash: made.hash, sequence, time: Date.now(), bits: 4, encoding: 0, codes: ramp, ramp: { min: 0.02, max: 7.4 } }));
+      }
       return bytes(response, encodeState({ hash: made.hash, sequence, time: Date.now(), bits: 2, encoding: 0, codes, silenced: made.silenced }));
     }
     if (url.pathname === '/api/v1/fleet/history') return bytes(response, history(Number(q.get('from')), Number(q.get('to')), Number(q.get('step'))));
     if (url.pathname === '/api/v1/fleet/stream') {
       response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-cache' });
+      if (Number(q.get('since')) !== sequence) response.write('event: resync\ndata: {"reason":"gap"}\n\n');
       response.write(tick());
       streams.add(response);
       request.on('close', () => streams.delete(response));

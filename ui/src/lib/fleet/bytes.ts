@@ -7,6 +7,8 @@ export class FormatError extends Error {
   }
 }
 
+const UTF8 = new TextDecoder('utf-8', { fatal: true });
+
 export class Reader {
   at = 0;
   readonly bytes: Uint8Array;
@@ -69,7 +71,7 @@ export class Reader {
     return this.fail('a number is longer than 5 bytes');
   }
   text(): string {
-    return new TextDecoder('utf-8', { fatal: true }).decode(this.slice(this.varint()));
+    return UTF8.decode(this.slice(this.varint()));
   }
 }
 

@@ -59,7 +59,7 @@ export interface Curve {
 export interface Verbs {
   load: { in: { bytes: ArrayBuffer }; out: Shape };
   fit: { in: { width: number; height: number }; out: Plan };
-  state: { in: { bytes: ArrayBuffer }; out: Snapshot };
+  state: { in: { bytes: ArrayBuffer }; out: { sequence: number } };
   delta: { in: { data: string; sequence: number }; out: { ok: boolean } };
   snapshot: { in: Record<string, never>; out: Snapshot | undefined };
   draw: { in: { view: View; palette: Palette; labels: boolean }; out: Picture | undefined };

@@ -153,9 +153,7 @@ const verbs: { [V in Verb]: (args: Verbs[V]['in']) => Verbs[V]['out'] } = {
   fit,
   state: ({ bytes }) => {
     engine.replace(new Uint8Array(bytes));
-    const made = engine.snapshot();
-    if (!made) throw new Error('fit the map before its state');
-    return made;
+    return { sequence: engine.state?.sequence ?? 0 };
   },
   delta: ({ data, sequence }) => ({ ok: engine.delta(data, sequence) }),
   snapshot: () => engine.snapshot(),
