@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use model::seam::TimeRange;
 use model::{Labels, Matcher, Samples};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
 use super::directory::{CRC, ChunkRef, Directory, Entry, Place};
@@ -235,6 +235,7 @@ impl Block {
             chunks: Vec::new(),
             series: Vec::new(),
             texts: OnceLock::new(),
+            times: RwLock::default(),
         };
         for id in ids {
             let entry = reader.read(id).map_err(self.index_corrupt())?;
@@ -615,7 +616,19 @@ struct Found {
     series: Vec<FoundSeries>,
     /// Texts of the pairs, ready for a label set, by pair id; filled when labels are first asked for.
     texts: OnceLock<HashMap<u32, Box<[u8]>>>,
+    /// Decoded time groups: the next series of the same target needs them again.
+    times: RwLock<KeptTimes>,
 }
+
+/// Decoded time groups of one select, a bounded number of them.
+#[derive(Default)]
+struct KeptTimes {
+    groups: HashMap<u32, Arc<[i64]>>,
+    len: usize,
+}
+
+/// Times that one select keeps, 4 MiB.
+const KEPT_TIMES: usize = 1 << 19;
 
 struct FoundSeries {
     id: u32,
@@ -697,11 +710,11 @@ impl BlockSeries {
                 continue;
             }
             mix(u64::from(chunk.group));
-            let count = block.read_times(parts, chunk.group, &mut out.times)?;
-            block.read_chunk(parts, self.id(), chunk, count, out)?;
-        }
-        if !out.times.is_sorted_by(|a, b| a < b) {
-            return Err(block.index_corrupt()(CorruptChunk("the chunks of a series are not in order")));
+            if out.times.last().is_some_and(|&last| last >= group.first) {
+                return Err(block.index_corrupt()(CorruptChunk("the chunks of a series are not in order")));
+            }
+            self.found.read_times(parts, chunk.group, &mut out.times)?;
+            block.read_chunk(parts, self.id(), chunk, group.count as usize, out)?;
         }
         trim(out, start, end);
         out.times_id = id | 1;
@@ -732,6 +745,23 @@ fn trim(out: &mut Samples, start: i64, end: i64) {
 }
 
 impl Found {
+    fn read_times(&self, parts: &Parts, group: u32, out: &mut Vec<i64>) -> Result<()> {
+        if let Some(times) = self.times.read().groups.get(&group) {
+            out.extend_from_slice(times);
+            return Ok(());
+        }
+        let start = out.len();
+        self.block.read_times(parts, group, out)?;
+        let times: Arc<[i64]> = out[start..].into();
+        let mut kept = self.times.write();
+        if kept.len + times.len() > KEPT_TIMES {
+            *kept = KeptTimes::default();
+        }
+        kept.len += times.len();
+        kept.groups.insert(group, times);
+        Ok(())
+    }
+
     fn read_texts(&self) -> Result<HashMap<u32, Box<[u8]>>> {
         let parts = self.block.parts()?;
         let dictionary = parts.index.dictionary();

@@ -4,17 +4,57 @@
 //! below).
 #![allow(unsafe_code, reason = "a function with target features can only be called by an unsafe block")]
 
+use super::ints::{self, Plan};
 use super::pack::{self, BLOCK, Padded};
+
+/// [`ints::plan`], for this processor.
+pub(crate) fn plan(values: &[i64]) -> Plan {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the features that the function is compiled for were detected just above.
+        return unsafe { plan_avx2(values) };
+    }
+    ints::plan_inline(values)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+fn plan_avx2(values: &[i64]) -> Plan {
+    ints::plan_inline(values)
+}
+
+/// [`ints::encode`], for this processor.
+pub(crate) fn encode(values: &[i64], plan: Plan, out: &mut Vec<u8>) {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the features that the function is compiled for were detected just above.
+        return unsafe { encode_avx2(values, plan, out) };
+    }
+    ints::encode_inline(values, plan, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+fn encode_avx2(values: &[i64], plan: Plan, out: &mut Vec<u8>) {
+    ints::encode_inline(values, plan, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn has_avx2() -> bool {
+    use std::arch::is_x86_feature_detected;
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("lzcnt")
+}
 
 /// Unpacks 64 values of `width` (0 to 63) bits.
 #[inline]
 pub(crate) fn unpack(width: usize, packed: &Padded, out: &mut [u64; BLOCK]) {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2")
-        && std::arch::is_x86_feature_detected!("bmi1")
-        && std::arch::is_x86_feature_detected!("bmi2")
-    {
-        // SAFETY: the three features that the function is compiled for were detected just above.
+    if has_avx2() {
+        // SAFETY: the features that the function is compiled for were detected just above.
         unsafe { unpack_avx2(width, packed, out) };
         return;
     }
@@ -111,6 +151,12 @@ mod tests {
     proptest! {
         #[test]
         fn all_variants_agree(bytes in prop::collection::vec(any::<u8>(), BLOCK * 8), width in 0usize..64) {
+            let ints: Vec<i64> = bytes.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) >> width).collect();
+            prop_assert_eq!(plan(&ints), ints::plan_inline(&ints));
+            let (mut here, mut anywhere) = (Vec::new(), Vec::new());
+            encode(&ints, plan(&ints), &mut here);
+            ints::encode_inline(&ints, plan(&ints), &mut anywhere);
+            prop_assert_eq!(here, anywhere);
             let mut packed: Padded = [0; BLOCK * 8 + 16];
             packed[..bytes.len()].copy_from_slice(&bytes);
             let (mut one, mut two) = ([0; BLOCK], [0; BLOCK]);

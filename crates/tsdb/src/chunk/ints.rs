@@ -19,30 +19,33 @@ pub(crate) struct Plan {
 
 /// Chooses order and divisor for a column of at least one value.
 pub(crate) fn plan(values: &[i64]) -> Plan {
+    super::cpu::plan(values)
+}
+
+/// [`plan`], to be compiled for several processors.
+#[inline(always)]
+pub(crate) fn plan_inline(values: &[i64]) -> Plan {
     let mut cost = [0usize; 3];
-    let (mut last, mut last_delta) = (values[0], 0i64);
-    let mut at = 1;
-    let mut columns = [[0i64; BLOCK]; 3];
-    while at < values.len() {
-        let block = &values[at..values.len().min(at + BLOCK)];
-        for (i, &v) in block.iter().enumerate() {
-            let delta = v.wrapping_sub(last);
-            columns[0][i] = v.wrapping_sub(values[0]);
-            columns[1][i] = delta;
-            columns[2][i] = if at + i == 1 { 0 } else { delta.wrapping_sub(last_delta) };
-            (last, last_delta) = (v, delta);
+    let mut block = [0i64; BLOCK];
+    // A long column is judged by some of its mini-blocks.
+    let blocks = values.len() / BLOCK;
+    let step = if blocks <= 3 { BLOCK } else { BLOCK * (blocks / 3) };
+    for at in (2..values.len()).step_by(step) {
+        let m = (values.len() - at).min(BLOCK);
+        for (order, cost) in cost.iter_mut().enumerate() {
+            let block = &mut block[..m];
+            differences(values, order, at, block);
+            *cost += block_cost(block);
         }
-        for (cost, column) in cost.iter_mut().zip(&columns) {
-            *cost += block_cost(&column[..block.len()]);
-        }
-        at += BLOCK;
     }
+    // The first delta belongs to the columns of order 0 and 1, and stands alone in order 2.
     // A lower order is cheaper to read and never loses a tie.
     let order = (0..3).min_by_key(|&o| (cost[o], o)).unwrap_or(0);
     Plan { order: order as u8, divisor: divisor(values, order), cost_bits: cost[order] }
 }
 
 /// Sum of bit lengths, as offsets to the smallest or as zigzag, whichever is less.
+#[inline(always)]
 fn block_cost(column: &[i64]) -> usize {
     let low = column.iter().copied().min().unwrap_or(0);
     let (mut plain, mut based) = (0, bits(zigzag(low)));
@@ -53,33 +56,48 @@ fn block_cost(column: &[i64]) -> usize {
     plain.min(based)
 }
 
-/// Calls `f` with each difference of `values` until it answers `false`.
-fn differences(values: &[i64], order: usize, mut f: impl FnMut(i64) -> bool) {
-    let (mut last, mut last_delta) = (values[0], 0i64);
-    for (i, &v) in values.iter().enumerate().skip(1) {
-        let delta = v.wrapping_sub(last);
-        let x = match order {
-            0 => v.wrapping_sub(values[0]),
-            1 => delta,
-            _ => delta.wrapping_sub(last_delta),
-        };
-        (last, last_delta) = (v, delta);
-        // The first delta of order 2 stands alone, before the mini-blocks.
-        if order == 2 && i == 1 {
-            continue;
+/// Fills `block` with the differences of `values` that begin at index `at`, which is at least `order`, and 1.
+#[inline(always)]
+fn differences(values: &[i64], order: usize, at: usize, block: &mut [i64]) {
+    let m = block.len();
+    let here = &values[at..at + m];
+    match order {
+        0 => block.iter_mut().zip(here).for_each(|(x, v)| *x = v.wrapping_sub(values[0])),
+        1 => {
+            let before = &values[at - 1..at - 1 + m];
+            block.iter_mut().zip(here.iter().zip(before)).for_each(|(x, (v, b))| *x = v.wrapping_sub(*b));
         }
-        if !f(x) {
-            return;
+        _ => {
+            let before = values[at - 1..at - 1 + m].iter().zip(&values[at - 2..at - 2 + m]);
+            block
+                .iter_mut()
+                .zip(here.iter().zip(before))
+                .for_each(|(x, (v, (b, a)))| *x = v.wrapping_sub(*b).wrapping_sub(b.wrapping_sub(*a)));
         }
     }
 }
 
+/// Index of the first value that has a difference of this order in a mini-block.
+#[inline(always)]
+fn first_difference(order: usize) -> usize {
+    order.max(1)
+}
+
+#[inline(always)]
 fn divisor(values: &[i64], order: usize) -> u64 {
     let mut all = 0u64;
-    differences(values, order, |x| {
-        all = gcd(all, x.unsigned_abs());
-        all != 1
-    });
+    let mut block = [0i64; BLOCK];
+    let mut at = first_difference(order);
+    while at < values.len() && all != 1 {
+        let m = (values.len() - at).min(BLOCK);
+        differences(values, order, at, &mut block[..m]);
+        for &x in &block[..m] {
+            if x != 0 && all != 1 {
+                all = gcd(all, x.unsigned_abs());
+            }
+        }
+        at += m;
+    }
     // 2^63 would not survive the signed division.
     if all == 0 || all > i64::MAX as u64 { 1 } else { all }
 }
@@ -93,6 +111,12 @@ fn gcd(mut a: u64, mut b: u64) -> u64 {
 
 /// Writes the column; the tag that names order and "divided" is the caller's.
 pub(crate) fn encode(values: &[i64], plan: Plan, out: &mut Vec<u8>) {
+    super::cpu::encode(values, plan, out);
+}
+
+/// [`encode`], to be compiled for several processors.
+#[inline(always)]
+pub(crate) fn encode_inline(values: &[i64], plan: Plan, out: &mut Vec<u8>) {
     if plan.divisor > 1 {
         varint::put(out, plan.divisor);
     }
@@ -101,24 +125,20 @@ pub(crate) fn encode(values: &[i64], plan: Plan, out: &mut Vec<u8>) {
         varint::put_signed(out, values[1].wrapping_sub(values[0]));
     }
     let divisor = plan.divisor as i64;
+    let order = usize::from(plan.order);
     let mut block = [0; BLOCK];
-    let mut m = 0;
-    differences(values, usize::from(plan.order), |x| {
-        block[m] = x;
-        m += 1;
-        if m == BLOCK {
-            divide(&mut block, divisor);
-            pack::encode(&block, out);
-            m = 0;
-        }
-        true
-    });
-    if m > 0 {
-        divide(&mut block[..m], divisor);
-        pack::encode(&block[..m], out);
+    let mut at = first_difference(order);
+    while at < values.len() {
+        let m = (values.len() - at).min(BLOCK);
+        let block = &mut block[..m];
+        differences(values, order, at, block);
+        divide(block, divisor);
+        pack::encode(block, out);
+        at += m;
     }
 }
 
+#[inline(always)]
 fn divide(block: &mut [i64], divisor: i64) {
     if divisor > 1 {
         block.iter_mut().for_each(|x| *x /= divisor);

@@ -26,6 +26,7 @@ pub(crate) fn bits(value: u64) -> usize {
 }
 
 /// Appends `values` (1 to 64) as one mini-block.
+#[inline(always)]
 pub(crate) fn encode(values: &[i64], out: &mut Vec<u8>) {
     debug_assert!((1..=BLOCK).contains(&values.len()));
     let m = values.len();
@@ -91,12 +92,18 @@ struct Choice {
 }
 
 /// The width with the fewest bytes. `widest`: the bits of the widest value, or more.
+#[inline(always)]
 fn best_width(work: &[u64], widest: usize) -> Choice {
     let m = work.len();
-    let mut counts = [0u8; 65];
-    for &w in work {
-        counts[bits(w)] += 1;
+    // Two tables, so that equal neighbours do not wait for one another.
+    let (mut counts, mut odd) = ([0u8; 65], [0u8; 65]);
+    let (pairs, rest) = work.as_chunks::<2>();
+    for [a, b] in pairs {
+        counts[bits(*a)] += 1;
+        odd[bits(*b)] += 1;
     }
+    rest.iter().for_each(|w| counts[bits(*w)] += 1);
+    counts.iter_mut().zip(&odd).for_each(|(a, b)| *a += b);
     let mut width = widest;
     while counts[width] == 0 && width > 0 {
         width -= 1;
@@ -122,6 +129,7 @@ fn best_width(work: &[u64], widest: usize) -> Choice {
 }
 
 /// Packs the low `width` (1 to 63) bits of each value.
+#[inline(always)]
 fn write_bits(work: &[u64], width: usize, out: &mut Vec<u8>) {
     if width == 0 {
         return;

@@ -16,10 +16,31 @@ const FLOAT: u8 = 15;
 const EXCEPTIONS: u8 = 0x80;
 const MAX_EXPONENT: u8 = 14;
 
+/// What an extended column begins with.
+const EXTENDED: u8 = KIND_LINE << 4 | FLOAT;
+const MODE_MULTIPLY: u8 = 1;
+const MODE_TWICE: u8 = 2;
+
+/// How an integer becomes a value. Exporters that scale by multiplication, or in two steps, round differently from a
+/// division, and their values are decimals only for the same arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scale {
+    /// int / 10^e
+    Divide(u8),
+    /// int * 10^-e, the power being the nearest float
+    Multiply(u8),
+    /// int / 1000 / 1000
+    Twice,
+}
+
 /// Largest magnitude at which scaled floats are still exact integers.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 const POWERS: [f64; 15] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
+
+/// 10^-e as the nearest floats.
+const INVERSES: [f64; 15] =
+    [1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-11, 1e-12, 1e-13, 1e-14];
 
 /// Appends the compressed column; every bit of every value comes back, NaN payloads included.
 pub fn encode_values(values: &[f64], out: &mut Vec<u8>) {
@@ -38,11 +59,16 @@ pub fn encode_values(values: &[f64], out: &mut Vec<u8>) {
             long.as_mut_slice()
         }
     };
-    let exponent = exponent(values);
-    let exceptions = exponent.and_then(|e| scale(values, e, ints));
-    let (e, exceptions) = match (exponent, exceptions) {
-        (Some(e), Some(exceptions)) => (e, exceptions),
-        _ => {
+    let (e, exceptions) = match integers(values, ints) {
+        Some((scale, exceptions)) => {
+            match scale {
+                Scale::Divide(_) => {}
+                Scale::Multiply(_) => out.extend([EXTENDED, MODE_MULTIPLY]),
+                Scale::Twice => out.extend([EXTENDED, MODE_TWICE]),
+            }
+            (scale.exponent(), exceptions)
+        }
+        None => {
             ints.iter_mut().zip(values).for_each(|(i, v)| *i = to_ordered(*v));
             (FLOAT, Vec::new())
         }
@@ -80,40 +106,53 @@ pub fn decode_values(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<u
         return Err(CorruptChunk("a column has more samples than the format allows"));
     }
     let mut cursor = Cursor::new(bytes);
-    let tag = cursor.byte()?;
+    let mut tag = cursor.byte()?;
+    let mode = if tag == EXTENDED {
+        let mode = cursor.byte()?;
+        tag = cursor.byte()?;
+        mode
+    } else {
+        0
+    };
     let e = tag & 15;
     let kind = tag >> 4 & 7;
+    let scale = match (mode, e) {
+        (0, FLOAT) => None,
+        (0, _) => Some(Scale::Divide(e)),
+        (MODE_MULTIPLY, 1..=MAX_EXPONENT) => Some(Scale::Multiply(e)),
+        (MODE_TWICE, 6) => Some(Scale::Twice),
+        _ => return Err(CorruptChunk("this version knows no such value column")),
+    };
     let start = out.len();
     let exceptions = if tag & EXCEPTIONS != 0 { Some(Exceptions::read(&mut cursor, count)?) } else { None };
     out.reserve(count);
-    match kind {
-        KIND_CONSTANT => {
-            let value =
-                if e == FLOAT { f64::from_bits(cursor.u64()?) } else { from_scaled(cursor.signed()?, e) };
-            out.resize(start + count, value);
-        }
-        KIND_LINE if e == FLOAT => return Err(CorruptChunk("this version knows no such value column")),
-        KIND_LINE => {
+    match (kind, scale) {
+        (KIND_CONSTANT, None) => out.resize(start + count, f64::from_bits(cursor.u64()?)),
+        (KIND_CONSTANT, Some(scale)) => out.resize(start + count, scale.value(cursor.signed()?)),
+        (KIND_LINE, None) => return Err(CorruptChunk("this version knows no such value column")),
+        (KIND_LINE, Some(scale)) => {
             let (first, delta) = (cursor.signed()?, cursor.signed()?);
-            out.extend((0..count as i64).map(|i| from_scaled(first.wrapping_add(delta.wrapping_mul(i)), e)));
+            out.extend((0..count as i64).map(|i| scale.value(first.wrapping_add(delta.wrapping_mul(i)))));
         }
         _ => {
             let divided = kind >= KIND_DIVIDED;
             let order = kind - if divided { KIND_DIVIDED } else { KIND_PACKED };
             let cursor = &mut cursor;
-            match e {
-                0 => ints::decode(cursor, order, divided, count, |ints| {
-                    out.extend(ints.iter().map(|&i| i as f64));
-                })?,
-                FLOAT => ints::decode(cursor, order, divided, count, |ints| {
+            // One loop for each arithmetic, so that the loop has no branch.
+            match scale {
+                None => ints::decode(cursor, order, divided, count, |ints| {
                     out.extend(ints.iter().map(|&i| from_ordered(i)));
                 })?,
-                _ => {
+                Some(Scale::Divide(0)) => ints::decode(cursor, order, divided, count, |ints| {
+                    out.extend(ints.iter().map(|&i| i as f64));
+                })?,
+                Some(Scale::Divide(e)) => ints::decode(cursor, order, divided, count, |ints| {
                     let power = POWERS[usize::from(e)];
-                    ints::decode(cursor, order, divided, count, |ints| {
-                        out.extend(ints.iter().map(|&i| i as f64 / power));
-                    })?;
-                }
+                    out.extend(ints.iter().map(|&i| i as f64 / power));
+                })?,
+                Some(scale) => ints::decode(cursor, order, divided, count, |ints| {
+                    out.extend(ints.iter().map(|&i| scale.value(i)));
+                })?,
             }
         }
     }
@@ -124,7 +163,7 @@ pub fn decode_values(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<u
 }
 
 fn put_constant(value: f64, out: &mut Vec<u8>) {
-    match (0..=MAX_EXPONENT).find_map(|e| Some((e, to_scaled(value, e)?))) {
+    match (0..=MAX_EXPONENT).find_map(|e| Some((e, to_scaled(value, Scale::Divide(e))?))) {
         Some((e, int)) => {
             out.push(KIND_CONSTANT << 4 | e);
             varint::put_signed(out, int);
@@ -136,9 +175,10 @@ fn put_constant(value: f64, out: &mut Vec<u8>) {
     }
 }
 
-/// The integer that stands for `value` at `e` decimals, if decoding it gives the same bits.
+/// The integer that stands for `value`, if decoding it gives the same bits.
 #[inline(always)]
-fn to_scaled(value: f64, e: u8) -> Option<i64> {
+fn to_scaled(value: f64, scale: Scale) -> Option<i64> {
+    let e = scale.exponent();
     let int = if e == 0 {
         value as i64
     } else {
@@ -148,25 +188,71 @@ fn to_scaled(value: f64, e: u8) -> Option<i64> {
         }
         (scaled + 0.5f64.copysign(scaled)) as i64
     };
-    (from_scaled(int, e).to_bits() == value.to_bits()).then_some(int)
+    (scale.value(int).to_bits() == value.to_bits()).then_some(int)
 }
 
-/// `int` / 10^`e`, rounded once.
-#[inline(always)]
-fn from_scaled(int: i64, e: u8) -> f64 {
-    if e == 0 { int as f64 } else { int as f64 / POWERS[usize::from(e)] }
+impl Scale {
+    #[inline(always)]
+    fn exponent(self) -> u8 {
+        match self {
+            Self::Divide(e) | Self::Multiply(e) => e,
+            Self::Twice => 6,
+        }
+    }
+
+    /// The value that `int` stands for.
+    #[inline(always)]
+    fn value(self, int: i64) -> f64 {
+        let value = int as f64;
+        match self {
+            Self::Divide(0) => value,
+            Self::Divide(e) => value / POWERS[usize::from(e)],
+            Self::Multiply(e) => value * INVERSES[usize::from(e)],
+            Self::Twice => value / 1000.0 / 1000.0,
+        }
+    }
 }
 
-/// The fewest decimals at which all but one in sixteen values are exact; `None` for a float column.
+/// Finds the arithmetic that makes the values integers, fills `ints` with these and returns it with the positions that are
+/// exceptions; `None` for a float column.
+fn integers(values: &[f64], ints: &mut [i64]) -> Option<(Scale, Vec<usize>)> {
+    // Mostly a few values tell how many decimals all of them need.
+    let guess = [0, values.len() / 3, values.len() / 2, values.len() - 1]
+        .into_iter()
+        .filter_map(|i| (0..=MAX_EXPONENT).find(|&e| to_scaled(values[i], Scale::Divide(e)).is_some()))
+        .max();
+    if let Some(e) = guess
+        && scale_all(values, Scale::Divide(e), ints)
+    {
+        return Some((Scale::Divide(e), Vec::new()));
+    }
+    if let Some(e) = exponent(values)
+        && let Some(exceptions) = scale(values, Scale::Divide(e), ints)
+    {
+        return Some((Scale::Divide(e), exceptions));
+    }
+    // The other ways are rare: two values must agree before all are tried.
+    let probes = [values.len() / 2, values.len() - 1].map(|i| values[i]);
+    let others = (1..=9).map(Scale::Multiply).chain(std::iter::once(Scale::Twice));
+    for other in others {
+        if probes.iter().all(|&v| to_scaled(v, other).is_some())
+            && let Some(exceptions) = scale(values, other, ints)
+        {
+            return Some((other, exceptions));
+        }
+    }
+    None
+}
+
+/// The fewest decimals at which all but one in sixteen values are exact; `None` when there is no such number.
 fn exponent(values: &[f64]) -> Option<u8> {
     let mut spare = allowance(values.len());
     let mut e = 0;
-    // The last value is often the longest (counters grow), so that the scan seldom restarts low.
     for &value in values {
-        if to_scaled(value, e).is_some() {
+        if to_scaled(value, Scale::Divide(e)).is_some() {
             continue;
         }
-        match (e + 1..=MAX_EXPONENT).find(|&e| to_scaled(value, e).is_some()) {
+        match (e + 1..=MAX_EXPONENT).find(|&e| to_scaled(value, Scale::Divide(e)).is_some()) {
             Some(more) => e = more,
             None => spare = spare.checked_sub(1)?,
         }
@@ -178,12 +264,23 @@ fn allowance(count: usize) -> usize {
     (count / 16).max(1)
 }
 
+/// Fills `ints` when there is no exception.
+fn scale_all(values: &[f64], scale: Scale, ints: &mut [i64]) -> bool {
+    values.iter().zip(ints).all(|(&value, int)| match to_scaled(value, scale) {
+        Some(scaled) => {
+            *int = scaled;
+            true
+        }
+        None => false,
+    })
+}
+
 /// Fills `ints` and returns the positions that are exceptions, or `None` when they are too many.
-fn scale(values: &[f64], e: u8, ints: &mut [i64]) -> Option<Vec<usize>> {
+fn scale(values: &[f64], scale: Scale, ints: &mut [i64]) -> Option<Vec<usize>> {
     let mut exceptions = Vec::new();
     let allowance = allowance(values.len());
     for (i, &value) in values.iter().enumerate() {
-        match to_scaled(value, e) {
+        match to_scaled(value, scale) {
             Some(int) => ints[i] = int,
             None => {
                 if exceptions.len() == allowance {
@@ -371,6 +468,19 @@ mod tests {
         // Floats that were f32: the empty low bits are a common divisor.
         let values: Vec<f64> = (0..200).map(|i| f64::from((i as f32 * 0.1).sin() + 2.0)).collect();
         assert!(round_trip(&values) < 200 * 4);
+    }
+
+    #[test]
+    fn values_that_an_exporter_scaled_in_its_own_way_stay_small() {
+        let size = |f: fn(f64) -> f64| {
+            let ints = (0..480u32).map(|i| f64::from(i * 137 + i * i % 61));
+            round_trip(&ints.map(|i| f(i + 1e7)).collect::<Vec<_>>())
+        };
+        let plain = size(|i| i / 1e6);
+        assert!(size(|i| i * 0.001) <= plain + 4);
+        assert!(size(|i| i / 1000.0 / 1000.0) <= plain + 4);
+        assert!(size(|i| i * 1e-9) <= plain + 4);
+        assert!(plain < 480 * 2);
     }
 
     #[test]
