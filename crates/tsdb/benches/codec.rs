@@ -95,7 +95,7 @@ fn fleet(hosts: u64, samples: usize, histograms: bool) -> Series {
         if histograms {
             for family in 0..10u64 {
                 let mut counts = [0u64; 10];
-                let mut columns = vec![Vec::with_capacity(samples); 10];
+                let mut columns = vec![Vec::new(); 10];
                 let rate = 1 + random.below(300);
                 for _ in 0..samples {
                     for _ in 0..rate {

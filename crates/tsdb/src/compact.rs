@@ -158,7 +158,7 @@ pub fn merge(parts: &[&Samples], out: &mut Samples) {
 }
 
 /// Appends `range` of `from`, which lies after all of `out`.
-fn append(from: &Samples, range: std::ops::Range<usize>, out: &mut Samples) {
+pub(crate) fn append(from: &Samples, range: std::ops::Range<usize>, out: &mut Samples) {
     let base = out.len();
     out.times.extend_from_slice(&from.times[range.clone()]);
     out.values.extend_from_slice(&from.values[range.clone()]);

@@ -12,7 +12,9 @@
 //! | [`db`] | the database: opens, recovers, hands batches and queries to their tenant |
 //! | [`disk`] | the file system seam: the real one, and one that fails and crashes on demand |
 //! | [`error`] | what can go wrong |
+//! | [`export`] | samples as OpenMetrics text |
 //! | `head` | the newest samples: index, groups, sealed files |
+//! | [`import`] | samples from elsewhere, and Prometheus' own blocks, become blocks |
 //! | [`maintain`] | background work: what is due, and the thread that does it |
 //! | [`metrics`] | what storage counts about itself |
 //! | `query` | head and blocks as one set of series |
@@ -23,6 +25,7 @@
 //! | [`stats`] | numbers of a tenant's head and of what its labels cost |
 //! | `tenant` | one tenant's head, log and files |
 //! | `tombstones` | deletions that are not physical yet |
+//! | [`tools`] | looking at blocks from outside: list, verify, dump, analyze |
 //! | `wal` | the write-ahead log and the series log |
 
 pub mod block;
@@ -33,7 +36,9 @@ pub mod config;
 pub mod db;
 pub mod disk;
 pub mod error;
+pub mod export;
 mod head;
+pub mod import;
 mod index;
 pub mod maintain;
 pub mod metrics;
@@ -45,6 +50,7 @@ mod snapshot;
 pub mod stats;
 mod tenant;
 mod tombstones;
+pub mod tools;
 mod wal;
 
 pub use config::Config;

@@ -602,6 +602,15 @@ impl BlockScan {
         self.entry.chunks.iter().map(|c| u64::from(c.len) + CRC).sum()
     }
 
+    /// Samples of the series that [`BlockScan::next`] went to.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn samples(&self) -> Result<u64> {
+        let parts = self.block.parts()?;
+        Ok(self.entry.chunks.iter().map(|c| u64::from(parts.groups[c.group as usize].count)).sum())
+    }
+
     /// Chunks of the series that [`BlockScan::next`] went to.
     pub fn chunks(&self) -> usize {
         self.entry.chunks.len()

@@ -12,7 +12,7 @@ use model::{Histogram, Labels, Matcher, Samples, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
-use crate::disk::{Crash, Disk, FaultDisk};
+use crate::disk::{Crash, Disk, FaultDisk, RealDisk};
 use crate::{Error, Result};
 
 const ALL: TimeRange = TimeRange { start: Timestamp::MIN, end: Timestamp::MAX };
@@ -290,6 +290,28 @@ fn a_full_disk_fails_with_an_io_error() {
     let disk = FaultDisk::new();
     disk.set_capacity(Some(1000));
     assert!(matches!(write(&disk, "/d/b", &fleet(3, 100)), Err(Error::Io { .. })));
+}
+
+/// The block in `tests/fixtures/v1` was written by the first version of format 1. It must open for as long as the format is
+/// read. `WRITE_FIXTURES=1` writes it anew, for a new format version in a folder of its own.
+#[test]
+fn the_fixture_of_format_1_opens() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1");
+    let series = fleet(3, 50);
+    let disk = RealDisk;
+    if std::env::var_os("WRITE_FIXTURES").is_some() {
+        let mut writer =
+            BlockWriter::create(Arc::new(RealDisk), &folder.join("block"), BlockMeta::new("fixture", 0))
+                .unwrap();
+        for (labels, samples) in &series {
+            writer.add_series(labels, samples).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+    let block = Block::open(&disk, &folder.join("block")).unwrap();
+    assert_eq!(block.meta().id, "fixture");
+    assert!(block.verify().unwrap().is_empty());
+    check(&block, &series, &[], ALL);
 }
 
 fn value() -> impl Strategy<Value = f64> {

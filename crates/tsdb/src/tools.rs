@@ -1,0 +1,219 @@
+//! Looking at blocks from outside: list, verify, dump, analyze. Functions that return data; the binary prints it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::seam::TimeRange;
+use model::{Labels, Matcher, Samples};
+
+use crate::block::{Block, BlockMeta, BlockStats, META_FILE, NameStats, PairStats, TMP_SUFFIX};
+use crate::disk::Disk;
+use crate::{Error, Result};
+
+/// A folder that is a block, or should be one.
+#[derive(Debug)]
+pub struct Listed {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What its meta file says, or why that cannot be read.
+    pub meta: Result<BlockMeta>,
+    /// Whether it is unfinished work that the next start removes.
+    pub unfinished: bool,
+}
+
+/// The blocks in a folder, by name. Folders without a meta file that are not unfinished blocks are left out.
+///
+/// # Errors
+/// `Io` when the folder cannot be listed.
+pub fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<Listed>> {
+    let mut blocks = Vec::new();
+    for entry in disk.list(folder).map_err(Error::io("list", folder))?.into_iter().filter(|e| e.is_dir) {
+        let path = folder.join(&entry.name);
+        let meta = path.join(META_FILE);
+        let unfinished = entry.name.ends_with(TMP_SUFFIX);
+        if unfinished || disk.exists(&meta).map_err(Error::io("look for", &meta))? {
+            let read = disk.read(&meta).map_err(Error::io("read", &meta));
+            let meta = read.and_then(|bytes| BlockMeta::parse(&bytes, &meta));
+            blocks.push(Listed { folder: path, meta, unfinished });
+        }
+    }
+    Ok(blocks)
+}
+
+/// What a verification found.
+#[derive(Debug)]
+pub struct Verified {
+    /// The block's folder.
+    pub folder: PathBuf,
+    /// Each damaged part, with file and offset; empty when every byte is as it was written.
+    pub damage: Vec<Error>,
+    /// Samples in the block as its meta file says; 0 when that cannot be read.
+    pub samples: u64,
+}
+
+/// Reads every byte of the block in `folder`, checks all checksums and decodes everything.
+///
+/// # Errors
+/// `Io`; damage is the answer.
+pub fn verify(disk: &dyn Disk, folder: &Path) -> Result<Verified> {
+    match Block::open(disk, folder) {
+        Ok(block) => {
+            Ok(Verified { folder: folder.to_owned(), damage: block.verify()?, samples: block.meta().samples })
+        }
+        Err(err @ Error::Corrupt { .. }) => {
+            Ok(Verified { folder: folder.to_owned(), damage: vec![err], samples: 0 })
+        }
+        Err(err) => Err(err),
+    }
+}
+
+/// Calls `each` with every series that passes all matchers and its samples in `range` (both ends included), in label
+/// order. Returns how many series had samples.
+///
+/// # Errors
+/// `Corrupt`, `Io`, and what `each` answers.
+pub fn dump(
+    block: &Arc<Block>,
+    matchers: &[Matcher],
+    range: TimeRange,
+    mut each: impl FnMut(&Labels, &Samples) -> Result<()>,
+) -> Result<u64> {
+    let mut samples = Samples::default();
+    let mut found = 0;
+    for series in block.select(matchers, range)? {
+        series.read(range, &mut samples)?;
+        if !samples.is_empty() {
+            found += 1;
+            each(&series.labels()?, &samples)?;
+        }
+    }
+    Ok(found)
+}
+
+/// What one metric costs in a block.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetricStats {
+    /// The metric's name.
+    pub name: String,
+    /// How many series.
+    pub series: u64,
+    /// How many samples.
+    pub samples: u64,
+    /// Bytes of its chunks, without times and index.
+    pub bytes: u64,
+}
+
+/// What is in a block and where its bytes go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Analysis {
+    /// The block's numbers.
+    pub stats: BlockStats,
+    /// Bytes of each part of the data file.
+    pub sections: Vec<(&'static str, u64)>,
+    /// Chunks of all series.
+    pub chunks: u64,
+    /// The metrics with the most bytes.
+    pub metrics: Vec<MetricStats>,
+    /// The label pairs with the most series.
+    pub pairs: Vec<PairStats>,
+    /// The label names with the most values.
+    pub names: Vec<NameStats>,
+}
+
+/// Finds what a block's series, samples and bytes are made of; lists have at most `limit` entries.
+///
+/// # Errors
+/// `Corrupt`, `Io`.
+pub fn analyze(block: &Arc<Block>, limit: usize) -> Result<Analysis> {
+    let stats = block.stats()?;
+    let mut by_metric: BTreeMap<String, MetricStats> = BTreeMap::new();
+    let mut chunks = 0;
+    let mut scan = block.scan()?;
+    while let Some(labels) = scan.next()? {
+        let name = labels.metric_name();
+        let metric = match by_metric.get_mut(name) {
+            Some(metric) => metric,
+            None => by_metric.entry(name.to_owned()).or_default(),
+        };
+        metric.series += 1;
+        metric.samples += scan.samples()?;
+        metric.bytes += scan.chunk_bytes();
+        chunks += scan.chunks() as u64;
+    }
+    let mut metrics: Vec<MetricStats> =
+        by_metric.into_iter().map(|(name, metric)| MetricStats { name, ..metric }).collect();
+    metrics.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
+    metrics.truncate(limit);
+    let mut names = stats.names.clone();
+    names.sort_by(|a, b| b.values.cmp(&a.values).then_with(|| a.name.cmp(&b.name)));
+    names.truncate(limit);
+    let pairs = block.top_pairs(None, limit)?;
+    Ok(Analysis { sections: block.section_bytes(), chunks, metrics, pairs, names, stats })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Timestamp;
+
+    use super::*;
+    use crate::block::BlockWriter;
+    use crate::disk::FaultDisk;
+
+    const ALL: TimeRange = TimeRange { start: Timestamp::MIN, end: Timestamp::MAX };
+
+    fn disk() -> FaultDisk {
+        let disk = FaultDisk::new();
+        let mut writer =
+            BlockWriter::create(Arc::new(disk.clone()), Path::new("/d/b1"), BlockMeta::new("b1", 0)).unwrap();
+        for (name, host, n) in [("a", "x", 3), ("a", "y", 2), ("b", "x", 1)] {
+            let mut samples = Samples::default();
+            (0..n).for_each(|i| samples.push_float(i, i as f64));
+            writer.add_series(&Labels::from_pairs([("__name__", name), ("host", host)]), &samples).unwrap();
+        }
+        writer.finish().unwrap();
+        disk
+    }
+
+    #[test]
+    fn blocks_are_listed_dumped_and_analyzed() {
+        let disk = disk();
+        BlockWriter::create(Arc::new(disk.clone()), Path::new("/d/b2"), BlockMeta::new("b2", 0)).unwrap();
+        disk.create_dir_all(Path::new("/d/wal")).unwrap();
+        let listed = list(&disk, Path::new("/d")).unwrap();
+        assert_eq!(listed.len(), 2);
+        assert_eq!(listed[0].meta.as_ref().unwrap().samples, 6);
+        assert!(listed[1].unfinished && listed[1].meta.is_err());
+
+        let block = Block::open(&disk, Path::new("/d/b1")).unwrap();
+        let mut lines = Vec::new();
+        let range = TimeRange { start: Timestamp(1), end: Timestamp(9) };
+        let found = dump(&block, &[Matcher::equal("host", "x")], range, |labels, samples| {
+            lines.push(format!("{labels} {:?}", samples.times));
+            Ok(())
+        });
+        assert_eq!(found.unwrap(), 1);
+        assert_eq!(lines, [r#"a{host="x"} [1, 2]"#]);
+        assert_eq!(dump(&block, &[], ALL, |_, _| Ok(())).unwrap(), 3);
+
+        let analysis = analyze(&block, 1).unwrap();
+        assert_eq!((analysis.metrics[0].name.as_str(), analysis.metrics[0].samples), ("a", 5));
+        assert_eq!(analysis.pairs.len(), 1);
+        assert_eq!(analysis.names[0].values, 2);
+        assert_eq!(analysis.chunks, 3);
+        let bytes: u64 = analysis.sections.iter().map(|(_, bytes)| bytes).sum();
+        assert!(bytes < block.meta().bytes);
+    }
+
+    #[test]
+    fn verify_names_the_damage() {
+        let disk = disk();
+        assert!(verify(&disk, Path::new("/d/b1")).unwrap().damage.is_empty());
+        disk.flip(Path::new("/d/b1/data"), 12, 4).unwrap();
+        let damage = verify(&disk, Path::new("/d/b1")).unwrap().damage;
+        assert!(damage[0].to_string().contains("/d/b1/data"), "{damage:?}");
+        disk.flip(Path::new("/d/b1/data"), 0, 4).unwrap();
+        assert_eq!(verify(&disk, Path::new("/d/b1")).unwrap().damage.len(), 1);
+        assert!(matches!(verify(&disk, Path::new("/d/none")), Err(Error::Io { .. })));
+    }
+}
