@@ -199,20 +199,18 @@ pub fn remove(samples: &mut Samples, ranges: &[(i64, i64)]) {
 
 /// What to compact next: indices into `blocks`, in order of rank; `None` when nothing is due.
 ///
-/// First blocks of one resolution that overlap in time (late data), then, from the shortest to the longest of
+/// Raw blocks only. First those that overlap in time (late data), then, from the shortest to the longest of
 /// `windows_ms`, two or more blocks within one window that lies wholly before the newest sample. Windows are aligned to
 /// multiples of their length. Blocks with more than `max_samples` together are left alone.
 pub fn plan(blocks: &[BlockMeta], windows_ms: &[i64], max_samples: u64) -> Option<Vec<usize>> {
-    let mut order: Vec<usize> = (0..blocks.len()).collect();
-    order.sort_by_key(|&i| (blocks[i].resolution_ms, blocks[i].min_time, blocks[i].max_time, &blocks[i].id));
+    let mut order: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].resolution_ms == 0).collect();
+    order.sort_by_key(|&i| (blocks[i].min_time, blocks[i].max_time, &blocks[i].id));
     let fits = |group: &[usize]| group.iter().map(|&i| blocks[i].samples).sum::<u64>() <= max_samples;
     // Overlaps: grow a group while the next block begins before its end.
     let mut group: Vec<usize> = Vec::new();
     let mut end = i64::MIN;
     for &i in order.iter().chain(std::iter::once(&usize::MAX)) {
-        let joins = group.last().is_some_and(|&last| {
-            blocks.get(i).is_some_and(|b| b.resolution_ms == blocks[last].resolution_ms && b.min_time <= end)
-        });
+        let joins = !group.is_empty() && blocks.get(i).is_some_and(|b| b.min_time <= end);
         if !joins {
             if group.len() > 1 && fits(&group) {
                 return Some(ranked(blocks, group));
@@ -227,10 +225,7 @@ pub fn plan(blocks: &[BlockMeta], windows_ms: &[i64], max_samples: u64) -> Optio
     }
     for &window in windows_ms.iter().filter(|&&w| w > 0) {
         let slot = |time: i64| time.div_euclid(window);
-        for group in order.chunk_by(|&a, &b| {
-            let (a, b) = (&blocks[a], &blocks[b]);
-            a.resolution_ms == b.resolution_ms && slot(a.min_time) == slot(b.min_time)
-        }) {
+        for group in order.chunk_by(|&a, &b| slot(blocks[a].min_time) == slot(blocks[b].min_time)) {
             let first = &blocks[group[0]];
             let newest =
                 blocks.iter().filter(|b| b.resolution_ms == first.resolution_ms).map(|b| b.max_time).max();
@@ -403,7 +398,7 @@ mod tests {
         more.push(block("late", 2, 4, 0));
         more[1].level = 1;
         assert_eq!(plan(&more, &windows, u64::MAX), Some(vec![1, 13]));
-        // Tiers never mix.
+        // Tiers are not compacted.
         more[13].resolution_ms = 300_000;
         assert_eq!(plan(&more, &windows, u64::MAX).map(|p| p.len()), Some(12));
         let merged = BlockMeta { sources: vec!["b00".into(), "gone".into()], ..block("m", 0, 4, 1) };

@@ -11,6 +11,7 @@
 //! | [`config`] | settings |
 //! | [`db`] | the database: opens, recovers, hands batches and queries to their tenant |
 //! | [`disk`] | the file system seam: the real one, and one that fails and crashes on demand |
+//! | [`downsample`] | tiers: aggregates of each series and step |
 //! | [`error`] | what can go wrong |
 //! | [`export`] | samples as OpenMetrics text |
 //! | `head` | the newest samples: index, groups, sealed files |
@@ -35,6 +36,7 @@ pub mod compact;
 pub mod config;
 pub mod db;
 pub mod disk;
+pub mod downsample;
 pub mod error;
 pub mod export;
 mod head;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::format::{FLAG_SIBLING, MAGIC};
+use super::format::{FLAG_SIBLING, FLAG_TIER, MAGIC};
 use crate::chunk::CorruptChunk;
 use crate::chunk::varint::{self, Cursor};
 use crate::index::RESTART;
@@ -77,7 +77,7 @@ impl Writer {
         for (i, chunk) in entry.chunks.iter().enumerate() {
             varint::put(out, u64::from(chunk.len) << 3 | u64::from(chunk.flags));
             varint::put_signed(out, i64::from(chunk.group) - entry.group_before(last, i) - 1);
-            if chunk.flags & FLAG_SIBLING != 0 {
+            if chunk.flags & FLAG_TIER == FLAG_SIBLING {
                 varint::put_signed(out, i64::from(chunk.parent) - i64::from(self.series));
             }
         }
@@ -230,7 +230,7 @@ impl Reader<'_> {
                 flags: (head & 7) as u8,
                 parent: 0,
             };
-            if chunk.flags & FLAG_SIBLING != 0 {
+            if chunk.flags & FLAG_TIER == FLAG_SIBLING {
                 chunk.parent = i64::from(id)
                     .checked_add(cursor.signed()?)
                     .and_then(|p| u32::try_from(p).ok())

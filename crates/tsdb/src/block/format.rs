@@ -39,6 +39,9 @@ pub(crate) const FLAG_STARTS: u8 = 2;
 /// Values are differences to another series.
 pub(crate) const FLAG_SIBLING: u8 = 4;
 
+/// Columns of aggregates: a down-sampled series.
+pub(crate) const FLAG_TIER: u8 = FLAG_HISTOGRAM | FLAG_SIBLING;
+
 /// What a block is, as its meta file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

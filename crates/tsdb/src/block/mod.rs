@@ -9,6 +9,7 @@
 //! | `format` | magic numbers, footer, meta file |
 //! | `writer`, `reader` | the two ends |
 //! | `directory`, `times`, `payload` | series entries; time groups; the columns of a chunk |
+//! | `tier` | the columns of a down-sampled series |
 //! | `source` | where the bytes come from |
 
 mod directory;
@@ -18,12 +19,14 @@ mod reader;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tier;
 mod times;
 mod writer;
 
 pub use format::{BlockMeta, DATA_FILE, META_FILE, TMP_SUFFIX};
 pub use reader::{Block, BlockScan, BlockSeries, BlockStats};
 pub use source::{Mapped, Source};
+pub use tier::Tier;
 pub use writer::{BlockWriter, CHUNK_MS, CHUNK_SAMPLES};
 
 pub use crate::index::{NameStats, PairStats};

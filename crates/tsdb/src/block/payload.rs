@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::{Histogram, Samples};
 
-use super::format::{FLAG_HISTOGRAM, FLAG_SIBLING, FLAG_STARTS};
+use super::format::{FLAG_HISTOGRAM, FLAG_STARTS, FLAG_TIER};
 use crate::chunk::varint::{self, Cursor};
 use crate::chunk::{self, CorruptChunk};
 
@@ -76,15 +76,15 @@ pub(crate) fn add(parent: f64, difference: f64) -> f64 {
 ///
 /// Siblings are differences still. `out.starts` stays empty until a chunk has some.
 pub(crate) fn decode(bytes: &[u8], flags: u8, count: usize, out: &mut Samples) -> Result<(), CorruptChunk> {
+    if flags & FLAG_TIER == FLAG_TIER {
+        return Err(CorruptChunk("it holds down-sampled columns, not samples"));
+    }
     let base = out.values.len();
     let mut cursor = Cursor::new(bytes);
     if flags & FLAG_HISTOGRAM == 0 {
         let used = chunk::decode_values(cursor.rest(), count, &mut out.values)?;
         cursor.bytes(used)?;
     } else {
-        if flags & FLAG_SIBLING != 0 {
-            return Err(CorruptChunk("histograms have no parent series"));
-        }
         let n = cursor.at_most(count)?;
         let mut positions = Vec::new();
         match cursor.byte()? {

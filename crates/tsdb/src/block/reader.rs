@@ -14,9 +14,10 @@ use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
 use super::directory::{CRC, ChunkRef, Directory, Entry, Place};
-use super::format::{self, BlockMeta, FLAG_SIBLING, Footer, Section};
+use super::format::{self, BlockMeta, FLAG_SIBLING, FLAG_TIER, Footer, Section};
 use super::payload;
 use super::source::{Mapped, Source};
+use super::tier::Tier;
 use super::times::{self, Group};
 use crate::chunk::{self, CorruptChunk};
 use crate::disk::Disk;
@@ -381,6 +382,17 @@ impl Block {
         Ok(())
     }
 
+    fn read_tier(&self, chunk: &ChunkRef, count: usize, out: &mut Tier) -> Result<()> {
+        if chunk.flags & FLAG_TIER != FLAG_TIER {
+            return Err(Error::Invalid(format!(
+                "{:?} holds samples, not down-sampled columns",
+                self.source.path()
+            )));
+        }
+        let bytes = self.checked(chunk.offset, chunk.len as usize, "a chunk")?;
+        out.decode(&bytes, count).map_err(self.corrupt(chunk.offset))
+    }
+
     fn keep(&self, series: u32, group: u32, values: &[f64]) {
         let kept = Kept { series, group, values: Arc::new(values.to_vec()) };
         self.kept.lock()[series as usize % KEPT] = Some(kept);
@@ -496,7 +508,12 @@ impl Block {
                 let count = parts.groups[chunk.group as usize].count as usize;
                 total += count as u64;
                 extents.push((chunk.offset, chunk.offset + u64::from(chunk.len) + CRC));
-                note(self.read_chunk(parts, id, &chunk, count, &mut samples))?;
+                let read = if chunk.flags & FLAG_TIER == FLAG_TIER {
+                    self.read_tier(&chunk, count, &mut Tier::default())
+                } else {
+                    self.read_chunk(parts, id, &chunk, count, &mut samples)
+                };
+                note(read)?;
             }
         }
         if total != self.footer.samples {
@@ -695,6 +712,30 @@ impl BlockSeries {
         Labels::from_encoded(&bytes)
             .ok_or(CorruptChunk("the labels of a series are not canonical"))
             .map_err(found.block.index_corrupt())
+    }
+
+    /// Clears `out` and fills it with the rows of a down-sampled series in `range`, both ends included.
+    ///
+    /// # Errors
+    /// `Invalid` when the block is raw, `Corrupt`, `Io`.
+    pub fn read_tier(&self, range: TimeRange, out: &mut Tier) -> Result<()> {
+        out.clear();
+        let (start, end) = (range.start.ms(), range.end.ms());
+        let block = &*self.found.block;
+        let parts = block.parts()?;
+        for chunk in &self.found.chunks[self.before(|s| s.chunks_end)] {
+            let group = &parts.groups[chunk.group as usize];
+            if group.first > end || group.last < start {
+                continue;
+            }
+            if out.times.last().is_some_and(|&last| last >= group.first) {
+                return Err(block.index_corrupt()(CorruptChunk("the chunks of a series are not in order")));
+            }
+            self.found.read_times(parts, chunk.group, &mut out.times)?;
+            block.read_tier(chunk, group.count as usize, out)?;
+        }
+        out.trim(start, end);
+        Ok(())
     }
 
     /// Clears `out` and fills it with the samples in `range`, both ends included.

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use model::{Labels, Samples};
 
 use super::directory::{self, CRC, ChunkRef, Entry};
-use super::format::{self, BlockMeta, FLAG_SIBLING, Footer, MAGIC, Section};
+use super::format::{self, BlockMeta, FLAG_SIBLING, FLAG_TIER, Footer, MAGIC, Section};
+use super::tier::Tier;
 use super::{payload, times};
 use crate::chunk::{self, varint};
 use crate::disk::{Disk, DiskFile};
@@ -94,6 +95,9 @@ impl BlockWriter {
     /// # Errors
     /// `Invalid` when the order is wrong or the columns differ in length; `Io`.
     pub fn add_series(&mut self, labels: &Labels, samples: &Samples) -> Result<()> {
+        if self.meta.resolution_ms != 0 {
+            return Err(Error::Invalid("a down-sampled block takes tiers, not samples".to_owned()));
+        }
         if self.last.as_ref().is_some_and(|last| last >= labels) {
             return Err(Error::Invalid(format!(
                 "series {labels} does not come after the one before it in the block"
@@ -130,6 +134,61 @@ impl BlockWriter {
                 self.put(labels, samples, None)
             }
         }
+    }
+
+    /// Adds a down-sampled series to a block whose meta says its resolution. Rows count as samples.
+    ///
+    /// # Errors
+    /// As [`BlockWriter::add_series`].
+    pub fn add_tier(&mut self, labels: &Labels, tier: &Tier) -> Result<()> {
+        if self.meta.resolution_ms == 0 {
+            return Err(Error::Invalid("a raw block takes samples, not tiers".to_owned()));
+        }
+        if self.last.as_ref().is_some_and(|last| last >= labels) {
+            return Err(Error::Invalid(format!(
+                "series {labels} does not come after the one before it in the block"
+            )));
+        }
+        if !tier.is_aligned() || !tier.times.is_sorted_by(|a, b| a < b) {
+            return Err(Error::Invalid(format!("the columns of series {labels} are not in order")));
+        }
+        self.last = Some(labels.clone());
+        let (Some(&first), Some(&last)) = (tier.times.first(), tier.times.last()) else { return Ok(()) };
+        self.min_time = self.min_time.min(first);
+        self.max_time = self.max_time.max(last);
+        self.samples += tier.len() as u64;
+        let mut chunks = Vec::new();
+        for start in (0..tier.len()).step_by(CHUNK_SAMPLES) {
+            let range = start..tier.len().min(start + CHUNK_SAMPLES);
+            let group = self.times.group(&tier.times[range.clone()], &mut self.buffer, self.offset);
+            let mut bytes = Vec::new();
+            tier.encode(range, &mut bytes);
+            chunks.push((group, bytes));
+        }
+        let mut entry = Entry::default();
+        self.index.add(labels, &mut entry.pairs);
+        for (group, bytes) in &chunks {
+            self.put_chunk(
+                labels,
+                bytes,
+                ChunkRef { group: *group, flags: FLAG_TIER, ..ChunkRef::default() },
+                &mut entry,
+            )?;
+        }
+        self.keep(&entry);
+        self.series = self.series.checked_add(1).ok_or_else(too_many_series)?;
+        if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes a payload with its checksum and adds it to its series' entry.
+    fn put_chunk(&mut self, labels: &Labels, bytes: &[u8], chunk: ChunkRef, entry: &mut Entry) -> Result<()> {
+        let len = u32::try_from(bytes.len())
+            .map_err(|_| Error::Invalid(format!("a chunk of series {labels} would pass 4 GiB")))?;
+        let offset = self.offset + self.buffer.len() as u64;
+        self.buffer.extend_from_slice(bytes);
+        self.buffer.extend_from_slice(&crc32c::crc32c(bytes).to_le_bytes());
+        entry.chunks.push(ChunkRef { offset, len, ..chunk });
+        Ok(())
     }
 
     /// Samples added so far.
@@ -197,12 +256,7 @@ impl BlockWriter {
                     }
                 }
             }
-            chunk.offset = self.offset + self.buffer.len() as u64;
-            chunk.len = u32::try_from(bytes.len())
-                .map_err(|_| Error::Invalid(format!("a chunk of series {labels} would pass 4 GiB")))?;
-            self.buffer.extend_from_slice(bytes);
-            self.buffer.extend_from_slice(&crc32c::crc32c(bytes).to_le_bytes());
-            entry.chunks.push(chunk);
+            self.put_chunk(labels, bytes, chunk, &mut entry)?;
         }
         self.keep(&entry);
         self.series = self.series.checked_add(1).ok_or_else(too_many_series)?;
@@ -219,7 +273,7 @@ impl BlockWriter {
         for chunk in &entry.chunks {
             varint::put(out, u64::from(chunk.len) << 3 | u64::from(chunk.flags));
             varint::put(out, u64::from(chunk.group));
-            if chunk.flags & FLAG_SIBLING != 0 {
+            if chunk.flags & FLAG_TIER == FLAG_SIBLING {
                 varint::put(out, u64::from(chunk.parent));
             }
         }
@@ -328,7 +382,8 @@ impl BlockWriter {
                 let head = cursor.varint().map_err(own)?;
                 let group = cursor.varint().map_err(own)? as u32;
                 let flags = (head & 7) as u8;
-                let parent = if flags & FLAG_SIBLING != 0 { cursor.varint().map_err(own)? as u32 } else { 0 };
+                let parent =
+                    if flags & FLAG_TIER == FLAG_SIBLING { cursor.varint().map_err(own)? as u32 } else { 0 };
                 let len = (head >> 3) as u32;
                 entry.chunks.push(ChunkRef { offset, len, group, flags, parent });
                 offset += u64::from(len) + CRC;
