@@ -231,7 +231,9 @@ impl<'a> Collect<'a> {
     /// Collects families that a source in this process has made.
     pub(crate) fn families(&mut self, families: &[Family]) -> Result<(), String> {
         for family in families {
-            self.metadata.insert(family.name.clone(), family.metadata.clone());
+            if family.metadata != Metadata::default() {
+                self.metadata.insert(family.name.clone(), family.metadata.clone());
+            }
             for (labels, value) in &family.samples {
                 let pairs = labels.iter().map(|(n, v)| (Cow::Borrowed(n), Cow::Borrowed(v)));
                 let tag = self.entry(Cow::Borrowed(&family.name), pairs)?;

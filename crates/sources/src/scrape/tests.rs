@@ -390,3 +390,51 @@ async fn files_are_read_again_when_they_change() {
     store.until("the end", |s| is_stale(s.last(&a).unwrap())).await;
     scraper.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_real_node_exporter() {
+    let Some(folder) = std::env::var_os("BELLWETHER_PEERS") else {
+        println!("not run: BELLWETHER_PEERS names no folder with prometheus-node-exporter");
+        return;
+    };
+    // The port is free now; the exporter takes it at once.
+    let addr = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut exporter =
+        std::process::Command::new(std::path::Path::new(&folder).join("prometheus-node-exporter"))
+            .arg(format!("--web.listen-address={addr}"))
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+    let (store, scraper) = scraper();
+    let yaml = format!(
+        "scrape_configs:\n  - job_name: node\n    scrape_interval: 500ms\n    static_configs: [{{targets: ['{addr}']}}]"
+    );
+    scraper.apply(jobs(&yaml)).await.unwrap();
+    let report = |name: &str| format!("{name}{{instance=\"{addr}\", job=\"node\"}}");
+    store
+        .until("five good scrapes", |s| {
+            s.0.lock()
+                .samples
+                .get(&report("up"))
+                .is_some_and(|u| u.iter().filter(|s| s.1 == 1.0).count() >= 5)
+        })
+        .await;
+    {
+        let stored = store.0.lock();
+        let scraped = stored.samples[&report("scrape_samples_scraped")].last().unwrap().1;
+        let named = stored.by_labels;
+        println!("samples a scrape: {scraped}, series named by labels: {named} of {}", stored.samples.len());
+        assert!(scraped > 200.0);
+        assert!(named <= stored.samples.len() + 8, "steady series go by reference");
+        assert!(stored.samples.contains_key(&format!("node_load1{{instance=\"{addr}\", job=\"node\"}}")));
+        assert_eq!(stored.metadata["node_load1"].kind, MetricType::Gauge);
+        assert_eq!(stored.metadata["node_cpu_seconds_total"].kind, MetricType::Counter);
+    }
+    exporter.kill().unwrap();
+    exporter.wait().unwrap();
+    store.until("the end", |s| s.last(&report("up")) == Some(0.0)).await;
+    let load = format!("node_load1{{instance=\"{addr}\", job=\"node\"}}");
+    assert!(is_stale(store.last(&load).unwrap()));
+    assert!(scraper.snapshot()[0].active[0].last_error.contains("refused"));
+    scraper.shutdown().await;
+}

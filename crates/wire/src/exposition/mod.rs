@@ -5,6 +5,7 @@
 //! and 2.0 specifications; UTF-8 names as in the Prometheus 3 manual.
 
 mod check;
+mod families;
 pub mod format;
 mod histogram;
 mod scan;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use model::{Histogram, MetricType};
 
 pub use check::{Lint, check_exposition, lint};
+pub use families::families;
 
 pub use format::Format;
 

@@ -150,6 +150,25 @@ fn what_is_written_reads_back() {
 }
 
 #[test]
+fn a_registry_becomes_families() {
+    let body = b"# HELP a help\n# TYPE a counter\na_total 3\n# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_count 2\n# EOF\n";
+    let got: Vec<String> = families(Format::OpenMetrics100, body)
+        .unwrap()
+        .into_iter()
+        .map(|f| format!("{} {} {:?} {:?}", f.name, f.metadata.kind, f.metadata.help, f.samples))
+        .collect();
+    assert_eq!(
+        got,
+        [
+            "a_total counter \"help\" [({}, 3.0)]",
+            "h_bucket unknown \"\" [({le=\"1.0\"}, 2.0)]",
+            "h_count unknown \"\" [({}, 2.0)]",
+            "h histogram \"\" []",
+        ]
+    );
+}
+
+#[test]
 fn advice() {
     let body = b"# TYPE reqs counter\nreqs 1\n# HELP t_milliseconds x\n# TYPE t_milliseconds gauge\nt_milliseconds 1\n";
     let texts: Vec<String> = lint(Format::Text004, body).unwrap().into_iter().map(|l| l.text).collect();
