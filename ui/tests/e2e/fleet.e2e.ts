@@ -63,7 +63,7 @@ test('keyboard: next failure domain, its outline in the address, up again', asyn
   await page.focus('canvas[role=application]');
   await page.keyboard.press('f');
   await page.waitForURL(/domain=/);
-  await page.waitForTimeout(500);
+  await page.waitForTimeout(1500);
   await page.screenshot({ path: `${SHOTS}fleet-domain.png` });
   await page.keyboard.press('Escape');
   await page.waitForURL((url) => !url.search.includes('domain='));

@@ -94,7 +94,7 @@ export async function start(root: string, servers: number, port = 0): Promise<Mo
       if (Number(q.get('since')) !== sequence) response.write('event: resync\ndata: {"reason":"gap"}\n\n');
       response.write(tick());
       streams.add(response);
-      request.on('close', () => streams.delete(response));
+      response.on('close', () => streams.delete(response));
       return;
     }
     if (rack) {
