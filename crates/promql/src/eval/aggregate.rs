@@ -76,7 +76,14 @@ impl Evaluator<'_, '_> {
             None => Scalar::Same(0.0),
         };
         if let AggregateOp::Quantile = op {
-            for &q in param.values() {
+            // The worst values alone: a parameter may be another at each step.
+            let values = param.values().iter().copied();
+            let extremes = [
+                values.clone().find(|q| q.is_nan()).unwrap_or(0.5),
+                values.clone().fold(f64::NAN, f64::max),
+                values.fold(f64::NAN, f64::min),
+            ];
+            for q in extremes.into_iter().take(if extremes[1].is_nan() { 1 } else { 3 }) {
                 super::instant::check_quantile(q, param_span, &mut self.annotations);
             }
         }

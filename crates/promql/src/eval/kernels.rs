@@ -16,6 +16,21 @@ pub(crate) struct Scratch {
     /// Index of each sample after a reset, and the value before it.
     resets: Vec<(u32, f64)>,
     deque: Vec<u32>,
+    /// What extrapolation makes of each window, as far as the times alone decide it.
+    factors: Vec<Factor>,
+    /// The `times_id` for which `factors` hold, 0 for none.
+    factors_id: u64,
+}
+
+/// The extrapolation of one window.
+#[derive(Clone, Copy, Default)]
+struct Factor {
+    /// By which the increase is multiplied, unless the counter would start below zero.
+    factor: f64,
+    /// Seconds from the first to the last sample.
+    sampled: f64,
+    /// Seconds that are extrapolated towards the start of the range.
+    to_start: f64,
 }
 
 /// A series whose samples are all floats, and the windows over it.
@@ -83,6 +98,15 @@ fn rate(function: FunctionId, input: &Input<'_>, row: &mut Row, scratch: &mut Sc
             add_start_resets(input, scratch, notes);
         }
     }
+    if starts.is_empty() {
+        let id = input.columns.times_id;
+        if id == 0 || scratch.factors_id != id {
+            fill_factors(input, per_second, &mut scratch.factors);
+            scratch.factors_id = id;
+        }
+        plain_rate(input, counter, per_second, row, scratch);
+        return;
+    }
     let resets = &scratch.resets;
     let mut next_reset = 0;
     let (mut range_start, mut range_end) = input.first_range;
@@ -126,6 +150,81 @@ fn rate(function: FunctionId, input: &Input<'_>, row: &mut Row, scratch: &mut Sc
         }
         .factor(start, end);
         row.values[step] = increase * (factor / per_second);
+        set_bit(&mut row.valid, step);
+    }
+}
+
+/// Computes what depends on the samples' times alone.
+fn fill_factors(input: &Input<'_>, per_second: f64, factors: &mut Vec<Factor>) {
+    let times = &input.columns.times;
+    factors.clear();
+    factors.reserve(input.bounds.low.len());
+    let (mut start, mut end) = input.first_range;
+    for (&low, &high) in input.bounds.low.iter().zip(&input.bounds.high) {
+        factors.push(if low + 1 < high {
+            let (first, last) = (times[low as usize], times[high as usize - 1]);
+            let gaps = f64::from(high - 1 - low);
+            let window = Extrapolation { first, last, gaps, counter: None, start: None };
+            Factor {
+                factor: window.factor(start, end) / per_second,
+                sampled: (last - first) as f64 / 1000.0,
+                to_start: window.to_start(start),
+            }
+        } else {
+            Factor::default()
+        });
+        start += input.step;
+        end += input.step;
+    }
+}
+
+/// Increases of a series without start timestamps.
+fn plain_rate(input: &Input<'_>, counter: bool, per_second: f64, row: &mut Row, scratch: &Scratch) {
+    let Columns { times, values, .. } = input.columns;
+    let resets = &scratch.resets;
+    let mut next_reset = 0;
+    let bounds = input.bounds.low.iter().zip(&input.bounds.high);
+    for (step, ((&low, &high), factor)) in bounds.zip(&scratch.factors).enumerate() {
+        if low + 1 >= high {
+            continue;
+        }
+        let (low, last) = (low as usize, high as usize - 1);
+        let first = values[low];
+        let mut increase = values[last] - first;
+        if !resets.is_empty() {
+            while next_reset < resets.len() && resets[next_reset].0 as usize <= low {
+                next_reset += 1;
+            }
+            for &(index, before) in &resets[next_reset..] {
+                if index as usize > last {
+                    break;
+                }
+                increase += before;
+            }
+        }
+        let mut by = factor.factor;
+        // Whether the line through the samples may reach zero within what is extrapolated; without a division, and a
+        // little too often.
+        if counter
+            && increase > 0.0
+            && first >= 0.0
+            && factor.sampled * first <= factor.to_start * increase * (1.0 + 1e-12)
+        {
+            let (start, end) = (
+                input.first_range.0 + input.step * step as i64,
+                input.first_range.1 + input.step * step as i64,
+            );
+            by = Extrapolation {
+                first: times[low],
+                last: times[last],
+                gaps: (last - low) as f64,
+                counter: Some((first, increase)),
+                start: None,
+            }
+            .factor(start, end)
+                / per_second;
+        }
+        row.values[step] = increase * by;
         set_bit(&mut row.valid, step);
     }
 }

@@ -306,6 +306,12 @@ impl<'q> Evaluator<'_, 'q> {
                 for (meta, row) in matrix.rows() {
                     let mut one = Series { labels: meta.labels.clone(), ..Series::default() };
                     one.floats.reserve_exact(matrix::count_ones(row.valid) - row.histograms.len());
+                    if row.histograms.is_empty() {
+                        let values = row.values;
+                        one.floats.extend(matrix::ones(row.valid).map(|step| (grid.at(step), values[step])));
+                        series.push(one);
+                        continue;
+                    }
                     for step in matrix::ones(row.valid) {
                         match row.get(step) {
                             Some(Cell::Float(value)) => one.floats.push((grid.at(step), value)),

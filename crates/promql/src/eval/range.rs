@@ -348,6 +348,13 @@ pub(crate) struct Extrapolation {
 }
 
 impl Extrapolation {
+    /// Seconds by which a gauge is extrapolated towards the start of the range.
+    pub(crate) fn to_start(&self, range_start: i64) -> f64 {
+        let to_start = (self.first - range_start) as f64 / 1000.0;
+        let gap = if self.gaps > 0.0 { (self.last - self.first) as f64 / 1000.0 / self.gaps } else { 0.0 };
+        if to_start >= gap * 1.1 { gap / 2.0 } else { to_start }
+    }
+
     #[inline]
     pub(crate) fn factor(&self, range_start: i64, range_end: i64) -> f64 {
         let mut to_start = (self.first - range_start) as f64 / 1000.0;

@@ -3,7 +3,9 @@
 
 mod conformance;
 mod depth;
+mod differential;
 mod evaluation;
 mod oracle;
 mod peer;
+mod robustness;
 mod scripts;
