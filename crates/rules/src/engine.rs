@@ -4,6 +4,7 @@
 //! uses the processors it is given and the runtime stays responsive.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -92,7 +93,11 @@ impl Engine {
         let answers = tokio::task::spawn_blocking(move || {
             let one = |work: Result<(Plan, Vec<Selected>), SeamError>| {
                 let (plan, selected) = work?;
-                compute(&plan, selected, &limits, &budget, &flag)
+                // A panic is a bug, and the bug of one rule only.
+                let guarded = AssertUnwindSafe(|| compute(&plan, selected, &limits, &budget, &flag));
+                std::panic::catch_unwind(guarded).unwrap_or_else(|_| {
+                    Err(SeamError::new(ErrorKind::Internal, "the evaluation panicked; the log says where"))
+                })
             };
             work.into_iter().map(one).collect::<Vec<_>>()
         });

@@ -193,6 +193,11 @@ impl Group {
         state.leftovers = leftovers;
     }
 
+    /// Whether the state from before a restart has not been read yet.
+    pub(crate) fn is_restoring(&self) -> bool {
+        self.state.lock().rules.iter().any(|rule| !rule.active.restored)
+    }
+
     /// Nothing is to be restored: what rules make is written from the first evaluation.
     pub(crate) fn skip_restore(&self) {
         self.state.lock().rules.iter_mut().for_each(|rule| rule.active.restored = true);

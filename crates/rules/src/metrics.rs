@@ -44,6 +44,8 @@ pub struct Metrics {
     pub alerts_sent: Counter,
     /// Alerts that the alert manager did not take; they are sent again with the next evaluation.
     pub alerts_unsent: Counter,
+    /// Evaluations that ended in a panic: bugs.
+    pub panics: Counter,
 }
 
 impl Metrics {
@@ -62,6 +64,7 @@ impl Metrics {
             rules: Family::default(),
             alerts_sent: Counter::default(),
             alerts_unsent: Counter::default(),
+            panics: Counter::default(),
         };
         let r = registry;
         r.register(
@@ -108,6 +111,7 @@ impl Metrics {
             "Alerts that the alert manager did not take and that are sent again",
             metrics.alerts_unsent.clone(),
         );
+        r.register("rules_panics", "Evaluations that ended in a panic", metrics.panics.clone());
         metrics
     }
 

@@ -3,15 +3,17 @@
 //! Each group is a task that sleeps until its next place in the interval. A reload keeps groups that did not change, and
 //! the state of rules that did not.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use model::Timestamp;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{Instrument as _, error, info};
 
 use crate::config::Settings;
 use crate::file::RuleFile;
@@ -74,8 +76,8 @@ impl Ruler {
             if let Some(before) = before {
                 let old = Arc::clone(&before.group);
                 before.ended().await;
+                restore = old.is_restoring();
                 group.succeed(&old);
-                restore = false;
             }
             if !restore {
                 group.skip_restore();
@@ -149,7 +151,7 @@ impl Running {
     async fn ended(self) {
         self.stop.cancel();
         if let Err(err) = self.task.await {
-            tracing::error!(group = %self.group.metric_labels.rule_group, error = %err, "a rule group's task failed");
+            error!(group = %self.group.metric_labels.rule_group, error = %err, "a rule group's task failed");
         }
     }
 }
@@ -194,9 +196,13 @@ async fn run(group: Arc<Group>, context: Arc<Context>, stop: CancellationToken, 
     }
 }
 
-/// One evaluation in a span of its own.
+/// One evaluation in a span of its own. A panic ends this evaluation alone.
 async fn evaluate(group: &Group, context: &Context, at: Timestamp) {
-    use tracing::Instrument as _;
-    let span = tracing::debug_span!("rule_group", group = %group.metric_labels.rule_group, %at);
-    group.evaluate(context, at).instrument(span).await;
+    let name = &group.metric_labels.rule_group;
+    let span = tracing::debug_span!("rule_group", group = %name, %at);
+    let evaluation = AssertUnwindSafe(group.evaluate(context, at).instrument(span));
+    if evaluation.catch_unwind().await.is_err() {
+        context.metrics.panics.inc();
+        error!(group = %name, %at, "evaluating a rule group panicked; please report this with the lines before");
+    }
 }

@@ -172,6 +172,7 @@ impl Evaluator for World {
         Box::pin(async move {
             let answer = |query: &Arc<Query>| {
                 self.asked.lock().push((query.text.clone(), at.ms()));
+                assert!(query.text != "vector(13)", "unlucky");
                 match self.answers.lock().get(&query.text) {
                     Some(Ok(points)) => Ok(points
                         .iter()
@@ -554,4 +555,37 @@ async fn the_engine_answers_each_rule_for_itself() {
     assert!(shown[2].contains("found duplicate series"), "{}", shown[2]);
     assert_eq!(shown.len(), 105);
     assert!(shown[5..].iter().all(|one| one.matches("job").count() == 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_ends_one_evaluation_only() {
+    let world = Arc::new(World::default());
+    let clock = Arc::new(VirtualClock(Instant::now()));
+    let ruler = ruler(&world, &clock);
+    let text = "groups:\n- name: a\n  rules:\n  - {record: a, expr: vector(13)}\n- name: b\n  rules:\n  - {record: b, expr: sum(up)}";
+    world.answer("sum(up)", &[(&[], 1.0)]);
+    ruler.load(&[parse(text).unwrap()], settings()).await;
+    sleep(minutes(3)).await;
+    assert_eq!(ruler.context().metrics.panics.get(), 3);
+    assert_eq!(world.series("b"), [1.0; 3]);
+    ruler.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_soon_after_a_start_does_not_lose_what_is_to_be_restored() {
+    let world = Arc::new(World::default());
+    let clock = Arc::new(VirtualClock(Instant::now()));
+    let rules = RULES.replace("for: 2m", "for: 30m");
+    world.answer("up == 0", &[(&[("i", "2")], 0.0)]);
+    let first = ruler(&world, &clock);
+    first.load(&[parse(&rules).unwrap()], settings()).await;
+    sleep(minutes(20)).await;
+    first.stop().await;
+    let second = ruler(&world, &clock);
+    second.load(&[parse(&rules).unwrap()], settings()).await;
+    sleep(minutes(1)).await;
+    second.load(&[parse(&rules.replace("record: total", "record: sum")).unwrap()], settings()).await;
+    sleep(minutes(14)).await;
+    assert_eq!(second.alerts()[0].state, alerting::AlertState::Firing);
+    second.stop().await;
 }
