@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod concurrency;
 mod disk_trouble;
 mod maintenance;
 mod model_test;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::duration::PromDuration;
 use proptest::prelude::*;
+use tsdb::config::Durability;
 use tsdb::disk::Crash;
 
 use crate::support::{World, batch, labels};
@@ -78,8 +79,9 @@ fn check(found: &[(String, Vec<(i64, u64)>)], expected: &Expected) -> Result<(),
     Ok(())
 }
 
-fn run(steps: Vec<Step>, loss: Option<u64>) -> Result<(), TestCaseError> {
+fn run(steps: Vec<Step>, durability: Durability, loss: Option<u64>) -> Result<(), TestCaseError> {
     let mut world = World::new();
+    world.config.wal.durability = durability;
     world.config.wal.segment_bytes = 4096;
     world.config.block_range = PromDuration(60_000);
     world.config.retention = PromDuration(86_400_000);
@@ -209,8 +211,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_was_acknowledged_survives_a_kill(steps in prop::collection::vec(step(), 1..25)) {
-        run(steps, None)?;
+    fn what_was_acknowledged_survives_a_kill(
+        steps in prop::collection::vec(step(), 1..25),
+        durability in prop::sample::select(vec![Durability::Always, Durability::Interval, Durability::Os]),
+    ) {
+        run(steps, durability, None)?;
     }
 
     #[test]
@@ -218,6 +223,6 @@ proptest! {
         steps in prop::collection::vec(step(), 1..25),
         seed in any::<u64>(),
     ) {
-        run(steps, Some(seed))?;
+        run(steps, Durability::Always, Some(seed))?;
     }
 }
