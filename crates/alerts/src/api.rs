@@ -329,7 +329,12 @@ fn wanted(query: &AlertQuery, mutes: &Mutes) -> bool {
         && (query.inhibited || !inhibited)
 }
 
-fn shown(alert: &Alert, mutes: Mutes, receivers: Vec<String>, muted_by: Vec<String>) -> GettableAlert {
+pub(crate) fn shown(
+    alert: &Alert,
+    mutes: Mutes,
+    receivers: Vec<String>,
+    muted_by: Vec<String>,
+) -> GettableAlert {
     let state = if mutes.any() || !muted_by.is_empty() { "suppressed" } else { "active" };
     GettableAlert {
         annotations: plain(&alert.annotations),

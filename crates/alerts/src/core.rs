@@ -176,7 +176,6 @@ impl Core {
             let node_id: Arc<str> = node.id.as_str().into();
             let id = GroupId { generation: self.generation, node: node_id, labels: labels.fingerprint() };
             if !self.groups.contains_key(&id) {
-                // An alert that has resolved before anybody heard of it needs no group.
                 if self.groups.len() >= self.max_groups {
                     no_group += 1;
                     continue;

@@ -6,10 +6,12 @@
 //! timeout after it, so that no crash resolves anything.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use model::seam::{BoxFuture, Expect, StateStore};
 use model::{Alert, Clock, Labels, Notifier, SeamError, TenantId, Timestamp};
@@ -81,6 +83,8 @@ struct Inner {
     owner: String,
     random: AtomicU64,
     sending: Semaphore,
+    /// One edit of silences at a time: each is decided, stored and applied before the next.
+    editing: tokio::sync::Mutex<()>,
     stopping: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
 }
@@ -149,6 +153,7 @@ impl Dispatcher {
             core: Mutex::new(core),
             wake: Notify::new(),
             sending: Semaphore::new(settings.max_sending.max(1)),
+            editing: tokio::sync::Mutex::new(()),
             settings,
             state,
             history,
@@ -265,6 +270,7 @@ impl Dispatcher {
         let inner = &self.0;
         let now = inner.clock.now();
         let id = silence::uuid(u128::from(inner.draw()) << 64 | u128::from(inner.draw()));
+        let _editing = inner.editing.lock().await;
         let changes = inner.core().silences.set(silence, now, &id)?;
         inner.store_silences(&changes).await?;
         let id = changes.last().map(|silence| silence.id.clone()).unwrap_or_default();
@@ -282,6 +288,7 @@ impl Dispatcher {
     pub async fn expire_silence(&self, id: &str) -> Result<(), Error> {
         let inner = &self.0;
         let now = inner.clock.now();
+        let _editing = inner.editing.lock().await;
         let change = inner.core().silences.expire(id, now)?;
         inner.store_silences(std::slice::from_ref(&change)).await?;
         inner.note([Event::new(now, Kind::Silence, json!(change))]);
@@ -311,7 +318,8 @@ impl Dispatcher {
             generator_url: String::new(),
         };
         let group = alert.labels.clone();
-        let data = Data::new(receiver, &inner.settings.external_url, &group, &[Arc::new(alert)], now);
+        let mut data = Data::new(receiver, &inner.settings.external_url, &group, &[Arc::new(alert)], now);
+        data.notification_reason = Reason::FirstNotification.text().to_owned();
         let notification = Notification {
             id: format!("test-{:016x}", inner.draw()),
             group_key: format!("test:{group}"),
@@ -439,14 +447,18 @@ impl Inner {
 
     fn ended(&self, result: Result<(), tokio::task::JoinError>) {
         if let Err(err) = result {
-            tracing::error!(error = %err, "a flush ended by a panic; its group flushes again at its next interval");
+            tracing::error!(error = %err, "the task of a flush failed");
         }
     }
 
     /// One flush, and those that became due meanwhile.
     async fn flush(self: Arc<Self>, mut due: Due) {
         loop {
-            let ok = self.pipeline(&due).await;
+            // A panic ends this flush only; its group flushes again at its next interval.
+            let ok = AssertUnwindSafe(self.pipeline(&due)).catch_unwind().await.unwrap_or_else(|_| {
+                tracing::error!(group = due.key, "a flush ended by a panic");
+                false
+            });
             let now = self.clock.now();
             if ok {
                 let resolved = due.flush.alerts.iter().filter(|alert| alert.is_resolved(due.flush.now));
@@ -534,7 +546,7 @@ impl Inner {
                 false => alerts.iter().filter(|alert| !alert.is_resolved(now)).cloned().collect(),
             };
             let mut data = Data::new(receiver, &self.settings.external_url, &due.labels, &told, now);
-            data.notification_reason = reason.as_str().to_owned();
+            data.notification_reason = reason.text().to_owned();
             let data = Arc::new(data);
             let labels = due.options.labels.iter().map(|(name, text)| {
                 // A label that is no template, or a broken one, is shown as written.
@@ -587,10 +599,8 @@ impl Inner {
                     let Ok(_permit) = self.sending.acquire().await else {
                         return Err(Failure::permanent("the dispatcher has stopped"));
                     };
-                    self.metrics.sending.inc();
-                    let result = way.sender.send(notification).await;
-                    self.metrics.sending.dec();
-                    result
+                    let _sending = Sending::new(&self.metrics);
+                    way.sender.send(notification).await
                 });
                 timed.await.unwrap_or_else(|_| Err(Failure::transient("no answer within the group interval")))
             };
@@ -704,6 +714,22 @@ impl Inner {
             .put_all(SILENCES, &entries)
             .await
             .map_err(|source| Error::State { doing: "storing a silence", source })
+    }
+}
+
+/// Counts a notification that is on its way, also when its future is dropped.
+struct Sending<'a>(&'a Metrics);
+
+impl<'a> Sending<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.sending.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.0.sending.dec();
     }
 }
 

@@ -173,3 +173,133 @@ fn order(alert: &Alert) -> [(bool, &str); 2] {
 fn before(a: &Labels, b: &Labels) -> std::cmp::Ordering {
     a.len().cmp(&b.len()).then_with(|| a.iter().cmp(b.iter()))
 }
+
+#[cfg(test)]
+mod tests {
+    use model::duration::PromDuration;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn options(wait: i64, interval: i64) -> Arc<RouteOptions> {
+        Arc::new(RouteOptions {
+            group_wait: PromDuration(wait),
+            group_interval: PromDuration(interval),
+            ..RouteOptions::default()
+        })
+    }
+
+    fn alert(name: u64, starts: i64, ends: i64, updated: i64) -> Arc<Alert> {
+        Arc::new(Alert {
+            labels: Labels::from_pairs([("a", name.to_string())]),
+            annotations: Labels::empty(),
+            starts_at: Timestamp(starts),
+            ends_at: Timestamp(ends),
+            updated_at: Timestamp(updated),
+            generator_url: String::new(),
+        })
+    }
+
+    fn flush(effects: &[Effect]) -> Option<&Flush> {
+        effects.iter().find_map(|effect| match effect {
+            Effect::Flush(flush) => Some(flush),
+            Effect::Wake(_) => None,
+        })
+    }
+
+    #[test]
+    fn waits_then_beats() {
+        let mut group = Group::new(Labels::empty(), "{}", options(30, 100), Timestamp(0));
+        assert_eq!(group.key, "{}:{}");
+        assert_eq!(group.on(Event::Insert(alert(1, 0, 999, 0)), Timestamp(0)), [Effect::Wake(Timestamp(30))]);
+        assert_eq!(flush(&group.on(Event::Tick, Timestamp(29))), None);
+        let effects = group.on(Event::Tick, Timestamp(30));
+        assert_eq!(flush(&effects).unwrap().deadline, Timestamp(30 + MIN_TIMEOUT_MS));
+        assert_eq!(group.next_flush(), Timestamp(130));
+        // A timer that passes during a flush starts the next one right after it.
+        assert_eq!(group.on(Event::Tick, Timestamp(130)), []);
+        let next = group.on(Event::Flushed { ok: true }, Timestamp(150));
+        assert_eq!(flush(&next).unwrap().now, Timestamp(150));
+    }
+
+    #[test]
+    fn an_old_alert_does_not_wait() {
+        let mut group = Group::new(Labels::empty(), "{}", options(30, 100), Timestamp(1000));
+        let effects = group.on(Event::Insert(alert(1, 900, 9999, 1000)), Timestamp(1000));
+        assert_eq!(effects, [Effect::Wake(Timestamp(1000))]);
+    }
+
+    #[test]
+    fn the_resolved_stay_until_a_flush_has_told_it() {
+        let mut group = Group::new(Labels::empty(), "{}", options(0, 100), Timestamp(0));
+        group.on(Event::Insert(alert(1, 0, 5, 1)), Timestamp(0));
+        let told = group.on(Event::Tick, Timestamp(10));
+        assert_eq!(flush(&told).unwrap().alerts[0].ends_at, Timestamp(5));
+        group.on(Event::Flushed { ok: false }, Timestamp(11));
+        assert!(!group.is_empty());
+        group.on(Event::Tick, Timestamp(110));
+        // It fires again while the flush is on its way: it must not be lost.
+        group.on(Event::Insert(alert(1, 111, 999, 111)), Timestamp(111));
+        group.on(Event::Flushed { ok: true }, Timestamp(112));
+        assert!(!group.is_empty());
+    }
+
+    proptest! {
+        /// Whatever happens: one flush at a time; the first not before the wait is over (unless an alert is older than
+        /// it), later ones not closer than the interval; no alert leaves before a successful flush had it as resolved;
+        /// every flush has all alerts of the group.
+        #[test]
+        fn flushes_keep_their_distance_and_lose_nothing(
+            steps in prop::collection::vec((0u8..4, 0u64..4, 0i64..60, -20i64..80, any::<bool>()), 1..60)
+        ) {
+            let (wait, interval) = (30, 50);
+            let mut group = Group::new(Labels::empty(), "{}", options(wait, interval), Timestamp(0));
+            let mut held: BTreeMap<u64, Arc<Alert>> = BTreeMap::new();
+            let (mut now, mut on_its_way, mut last_start) = (Timestamp(0), None::<Flush>, None::<Timestamp>);
+            for (what, name, pass, life, ok) in steps {
+                now = now + pass;
+                let event = match what {
+                    0 | 1 => {
+                        let one = alert(name, now.ms(), now.ms() + life.max(0), now.ms());
+                        held.insert(one.labels.fingerprint(), one.clone());
+                        Event::Insert(one)
+                    }
+                    2 if on_its_way.is_some() => {
+                        let flush = on_its_way.take().unwrap();
+                        if ok {
+                            for told in flush.alerts.iter().filter(|alert| alert.is_resolved(flush.now)) {
+                                let fingerprint = told.labels.fingerprint();
+                                if held.get(&fingerprint).is_some_and(|alert| alert.updated_at == told.updated_at) {
+                                    held.remove(&fingerprint);
+                                }
+                            }
+                        }
+                        Event::Flushed { ok }
+                    }
+                    _ => Event::Tick,
+                };
+                let effects = group.on(event, now);
+                if let Some(flush) = flush(&effects) {
+                    prop_assert!(on_its_way.is_none(), "two flushes at once");
+                    match last_start {
+                        None => prop_assert!(now.ms() >= wait),
+                        Some(last) => prop_assert!(now - last >= interval),
+                    }
+                    last_start = Some(now);
+                    let told: Vec<u64> = flush.alerts.iter().map(|alert| alert.labels.fingerprint()).collect();
+                    let mut wanted: Vec<u64> = held.keys().copied().collect();
+                    let mut sorted = told.clone();
+                    sorted.sort_unstable();
+                    wanted.sort_unstable();
+                    prop_assert_eq!(sorted, wanted);
+                    on_its_way = Some(flush.clone());
+                } else if group.next_flush() <= now && on_its_way.is_none() && !held.is_empty() {
+                    prop_assert!(!matches!(what, 3), "a tick that was due did not flush");
+                }
+                let mut kept: Vec<u64> = group.alerts().map(|alert| alert.labels.fingerprint()).collect();
+                kept.sort_unstable();
+                prop_assert_eq!(kept, held.keys().copied().collect::<Vec<_>>());
+            }
+        }
+    }
+}

@@ -18,6 +18,8 @@
 //! | [`nflog`] | what every receiver was told last |
 //! | [`message`], [`render`], [`functions`] | what a notification says, and the templates that say it |
 //! | [`notify`] | sending, one module for each kind of service |
+//! | [`explain`] | why an alert was told, or was not |
+//! | [`tool`] | what amtool does without a server |
 //! | [`history`] | what happened, in SQLite |
 //! | [`error`], [`metrics`] | what can go wrong; figures |
 #![warn(missing_docs)]
@@ -28,6 +30,7 @@ pub mod core;
 mod defaults;
 pub mod dispatcher;
 pub mod error;
+pub mod explain;
 pub mod functions;
 pub mod group;
 pub mod history;
@@ -42,6 +45,7 @@ pub mod route;
 pub mod silence;
 pub mod store;
 pub mod timeinterval;
+pub mod tool;
 
 pub use config::{Config, Settings};
 pub use dispatcher::{Dispatcher, Parts};

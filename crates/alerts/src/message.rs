@@ -241,6 +241,9 @@ pub struct Data {
     pub status: &'static str,
     /// The alerts.
     pub alerts: AlertList,
+    /// Why it is sent, in Alertmanager's words.
+    #[serde(rename = "notification_reason", skip_serializing_if = "String::is_empty")]
+    pub notification_reason: String,
     /// What the group shares by its route.
     pub group_labels: Kv,
     /// What all its alerts share.
@@ -250,9 +253,6 @@ pub struct Data {
     /// This server.
     #[serde(rename = "externalURL")]
     pub external_url: String,
-    /// Why it is sent.
-    #[serde(skip)]
-    pub notification_reason: String,
     /// The route's labels.
     #[serde(skip)]
     pub route_labels: Kv,

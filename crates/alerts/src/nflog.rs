@@ -29,6 +29,18 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// In Alertmanager's words, for templates and webhooks.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::FirstNotification => "first notification",
+            Self::NewAlerts => "new alerts added",
+            Self::NewResolved => "some alerts resolved",
+            Self::AllResolved => "all alerts resolved",
+            Self::RepeatInterval => "repeat interval elapsed",
+            Self::UnfinishedClaim => "unfinished before a restart",
+        }
+    }
+
     /// As in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -112,7 +124,8 @@ pub fn needs(
         return (!firing.is_empty()).then_some(Reason::FirstNotification);
     };
     if !firing.is_subset(&entry.firing) {
-        return Some(Reason::NewAlerts);
+        // After everything had resolved it begins anew.
+        return Some(if entry.firing.is_empty() { Reason::FirstNotification } else { Reason::NewAlerts });
     }
     if firing.is_empty() {
         // Alerts that fired and resolved between two flushes: nobody knows of them. Independent of `send_resolved`, so
@@ -194,6 +207,7 @@ mod tests {
         check(None, &[], &[1], 1000, None);
         check(Some(&entry(&[1], &[])), &[1], &[], 1050, None);
         check(Some(&entry(&[1], &[])), &[1, 2], &[], 1050, Some(Reason::NewAlerts));
+        check(Some(&entry(&[], &[1])), &[2], &[], 1050, Some(Reason::FirstNotification));
         check(Some(&entry(&[1, 2], &[])), &[1], &[2], 1050, Some(Reason::NewResolved));
         check(Some(&entry(&[1], &[2])), &[1], &[2], 1050, None);
         check(Some(&entry(&[1], &[])), &[], &[1], 1050, Some(Reason::AllResolved));

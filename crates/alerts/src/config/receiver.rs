@@ -1508,7 +1508,8 @@ impl Section for Sns {
     fn check(&mut self) -> Check {
         let given =
             [&self.target_arn, &self.topic_arn, &self.phone_number].iter().filter(|t| !t.is_empty()).count();
-        must(given == 1, "must provide either a Target ARN, Topic ARN, or Phone Number for SNS config")?;
+        // Alertmanager takes all three together, too.
+        must(given % 2 == 1, "must provide either a Target ARN, Topic ARN, or Phone Number for SNS config")?;
         must(
             self.sigv4.access_key.is_empty() == self.sigv4.secret_key.is_empty(),
             "must provide a AWS SigV4 Access key and Secret Key if credentials are specified in the SigV4 config",

@@ -4,10 +4,15 @@
 //! the dispatcher's. Status codes follow one rule: 2xx has arrived, 429 and 5xx are tried again (after
 //! `Retry-After` when it is given), anything else is not. Lengths are cut to what the service takes.
 
+pub mod chat;
 pub mod email;
 pub mod exec;
 pub mod http;
+pub mod jira;
+pub mod pager;
+pub mod phone;
 pub mod snmptrap;
+pub mod sns;
 pub mod webhook;
 
 use std::collections::BTreeMap;
@@ -18,6 +23,7 @@ use std::time::Duration;
 use httpc::Secret;
 use model::seam::BoxFuture;
 
+use crate::config::value::{HttpUrl, SecretUrl};
 use crate::config::{Config, Settings};
 use crate::error::Error;
 use crate::message::Notification;
@@ -112,11 +118,102 @@ pub fn build(config: &Config, settings: &Settings, renderer: &Renderer) -> Resul
         }
         add!(webhook_configs, "webhook", webhook::Webhook::new);
         add!(email_configs, "email", email::Email::new);
+        add!(pagerduty_configs, "pagerduty", pager::Pagerduty::new);
+        add!(opsgenie_configs, "opsgenie", pager::Opsgenie::new);
+        add!(wechat_configs, "wechat", phone::Wechat::new);
+        add!(slack_configs, "slack", chat::Slack::new);
+        add!(victorops_configs, "victorops", pager::Victorops::new);
+        add!(pushover_configs, "pushover", phone::Pushover::new);
+        add!(sns_configs, "sns", sns::Sns::new);
+        add!(jira_configs, "jira", jira::Jira::new);
+        add!(telegram_configs, "telegram", phone::Telegram::new);
+        add!(discord_configs, "discord", chat::Discord::new);
+        add!(webex_configs, "webex", chat::Webex::new);
+        add!(msteams_configs, "msteams", chat::Msteams::new);
+        add!(msteamsv2_configs, "msteamsv2", chat::Msteamsv2::new);
+        add!(rocketchat_configs, "rocketchat", chat::Rocketchat::new);
+        add!(incidentio_configs, "incidentio", pager::Incidentio::new);
+        add!(mattermost_configs, "mattermost", chat::Mattermost::new);
+        add!(twilio_configs, "twilio", phone::Twilio::new);
+        add!(ntfy_configs, "ntfy", phone::Ntfy::new);
+        add!(googlechat_configs, "googlechat", chat::Googlechat::new);
         add!(snmptrap_configs, "snmptrap", snmptrap::Snmptrap::new);
         add!(exec_configs, "exec", |section, renderer| exec::Exec::new(section, renderer, &settings.exec));
         all.insert(receiver.name.clone(), found);
     }
     Ok(all)
+}
+
+/// A sender that has its section, an HTTP client and the templates; `run` is written beside it.
+macro_rules! sender {
+    ($name:ident, $section:ty) => {
+        sender!(@make $name, $section, |_| std::time::Duration::ZERO);
+    };
+    ($name:ident, $section:ty, timeout) => {
+        sender!(@make $name, $section, |section: &$section| section.timeout.to_std());
+    };
+    (@make $name:ident, $section:ty, $timeout:expr) => {
+        /// Made from the section of this name.
+        pub struct $name {
+            section: $section,
+            http: $crate::notify::http::Http,
+            renderer: $crate::render::Renderer,
+        }
+
+        impl $name {
+            /// From its section.
+            pub(super) fn new(
+                section: &$section,
+                renderer: &$crate::render::Renderer,
+            ) -> Result<Self, $crate::error::Error> {
+                let timeout: fn(&$section) -> std::time::Duration = $timeout;
+                let http = $crate::notify::http::Http::new(&section.http_config, timeout(section))?;
+                Ok(Self { section: section.clone(), http, renderer: renderer.clone() })
+            }
+        }
+
+        impl $crate::notify::Sender for $name {
+            fn send<'a>(
+                &'a self,
+                notification: &'a $crate::message::Notification,
+            ) -> model::seam::BoxFuture<'a, $crate::notify::Attempt> {
+                Box::pin(self.run(notification))
+            }
+        }
+    };
+}
+pub(crate) use sender;
+
+/// Adds a text to a JSON object unless it is empty.
+pub(crate) fn set(object: &mut serde_json::Map<String, serde_json::Value>, name: &str, text: String) {
+    if !text.is_empty() {
+        object.insert(name.to_owned(), text.into());
+    }
+}
+
+/// A secret URL that is given inline or in a file.
+pub(crate) async fn url_of(inline: &Option<SecretUrl>, file: &Path) -> Result<String, Failure> {
+    secret(&inline.as_ref().map(|url| url.secret().clone()).unwrap_or_default(), file).await
+}
+
+/// A URL that is given inline or in a file.
+pub(crate) async fn url_of_http(inline: &Option<HttpUrl>, file: &Path) -> Result<String, Failure> {
+    secret(&Secret::new(inline.as_ref().map_or("", HttpUrl::as_str)), file).await
+}
+
+/// RFC 4648 §4.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let bits =
+            three.iter().enumerate().fold(0u32, |bits, (at, byte)| bits | u32::from(*byte) << (16 - 8 * at));
+        for at in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * at)) as usize & 63] as char;
+            out.push(if at <= three.len() { digit } else { '=' });
+        }
+    }
+    out
 }
 
 /// A secret that is given inline or in a file; the file is read for every attempt, so that it can be rotated.
@@ -128,6 +225,16 @@ pub(crate) async fn secret(inline: &Secret, file: &Path) -> Result<String, Failu
         .await
         .map_err(|err| Failure::transient(format!("cannot read the secret file {file:?}: {err}")))?;
     Ok(text.trim().to_owned())
+}
+
+/// At most `max` characters; an ellipsis says that something was cut.
+pub(crate) fn cut_chars(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(max.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
 }
 
 /// At most `max` bytes, on a character's boundary; an ellipsis says that something was cut.

@@ -6,3 +6,7 @@
 )]
 
 mod conformance;
+mod differential;
+mod dispatch;
+mod services;
+mod sink;

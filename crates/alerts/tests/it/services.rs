@@ -1,0 +1,257 @@
+//! What each service is sent: endpoint, authentication, fields, limits. The services are stand-ins of the test; nothing
+//! here proves that the true ones agree.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use alerts::{Config, Dispatcher, Metrics, Parts, Settings};
+use model::Labels;
+use model::time::SystemClock;
+use serde_json::{Value, json};
+use testkit::MemoryState;
+
+use crate::sink::{Body, HttpSink};
+
+async fn send(section: &str, sink: &HttpSink) -> (Result<(), String>, Option<Body>) {
+    let base = sink.url.trim_end_matches("/hook");
+    let yaml = format!(
+        "route: {{receiver: r, group_by: [alertname]}}\nreceivers:\n- name: r\n  {}\n",
+        section.replace("URL", base)
+    );
+    let parts = Parts {
+        settings: Settings { external_url: "http://bw.example".into(), ..Settings::default() },
+        config: Config::load(&yaml).unwrap(),
+        state: Arc::new(MemoryState::default()),
+        history: None,
+        clock: Arc::new(SystemClock),
+        metrics: Metrics::unregistered(),
+        seed: 1,
+    };
+    let am = Dispatcher::start(parts).await.unwrap();
+    let labels = Labels::from_pairs([("alertname", "Long"), ("team", "x".repeat(6000).as_str())]);
+    let mut results = am.send_test("r", labels).await.unwrap();
+    assert_eq!(results.len(), 1);
+    let result = results.remove(0).1;
+    let body = sink.bodies().last().cloned();
+    (result.map(|_| ()).map_err(|failure| failure.message), body)
+}
+
+fn chars(value: &Value) -> usize {
+    value.as_str().unwrap().chars().count()
+}
+
+#[tokio::test]
+async fn requests_are_what_the_services_document() {
+    type Check = fn(&Body) -> bool;
+    let cases: &[(&str, &str, &str, Check)] = &[
+        ("slack_configs: [{api_url: 'URL/s', channel: '#c'}]", "/s", "", |b| {
+            let attachment = &b.json["attachments"][0];
+            b.json["channel"] == "#c"
+                && chars(&attachment["title"]) == 1024
+                && attachment["color"] == "danger"
+                && attachment["mrkdwn_in"] == json!(["fallback", "pretext", "text"])
+        }),
+        ("pagerduty_configs: [{url: 'URL/pd', routing_key: k}]", "/pd", "", |b| {
+            b.json["event_action"] == "trigger"
+                && b.json["routing_key"] == "k"
+                && chars(&b.json["dedup_key"]) == 64
+                && chars(&b.json["payload"]["summary"]) == 1024
+                && b.json["payload"]["severity"] == "error"
+                && b.json["payload"]["custom_details"]["num_firing"] == "1"
+        }),
+        ("pagerduty_configs: [{url: 'URL/v1', service_key: k}]", "/v1", "", |b| {
+            b.json["event_type"] == "trigger"
+                && b.json["service_key"] == "k"
+                && b.json["incident_key"].is_string()
+        }),
+        (
+            "opsgenie_configs: [{api_url: 'URL/', api_key: k, tags: 'a, b', responders: [{type: teams, name: 'x,y'}]}]",
+            "/v2/alerts",
+            "GenieKey k",
+            |b| {
+                chars(&b.json["message"]) == 130
+                    && b.json["tags"] == json!(["a", "b"])
+                    && b.json["responders"][1]["name"] == "y"
+            },
+        ),
+        (
+            "victorops_configs: [{api_url: 'URL/vo/', api_key: k, routing_key: t, custom_fields: {z: '{{.Status}}'}}]",
+            "/vo/k/t",
+            "",
+            |b| {
+                b.json["message_type"] == "CRITICAL"
+                    && b.json["z"] == "firing"
+                    && chars(&b.json["entity_id"]) == 64
+            },
+        ),
+        ("telegram_configs: [{api_url: 'URL', bot_token: k, chat_id: -5}]", "/botk/sendMessage", "", |b| {
+            b.json["chat_id"] == -5 && chars(&b.json["text"]) == 4096 && b.json["parse_mode"] == "HTML"
+        }),
+        ("discord_configs: [{webhook_url: 'URL/d'}]", "/d", "", |b| {
+            let embed = &b.json["embeds"][0];
+            chars(&embed["title"]) == 256 && chars(&embed["description"]) == 4096 && embed["color"].is_u64()
+        }),
+        ("msteams_configs: [{webhook_url: 'URL/t'}]", "/t", "", |b| b.json["type"] == "MessageCard"),
+        ("msteamsv2_configs: [{webhook_url: 'URL/t2'}]", "/t2", "", |b| {
+            b.json["attachments"][0]["content"]["type"] == "AdaptiveCard"
+        }),
+        (
+            "webex_configs: [{api_url: 'URL/w', room_id: r, http_config: {authorization: {credentials: k}}}]",
+            "/w",
+            "Bearer k",
+            |b| b.json["roomId"] == "r" && b.json["markdown"].as_str().unwrap().len() <= 7439,
+        ),
+        (
+            "mattermost_configs: [{webhook_url: 'URL/m', priority: {priority: urgent, requested_ack: true}}]",
+            "/m",
+            "",
+            |b| b.json["attachments"][0]["title"].is_string() && b.json["priority"]["requested_ack"] == true,
+        ),
+        (
+            "rocketchat_configs: [{api_url: 'URL/', token: t, token_id: i, channel: '#c'}]",
+            "/api/v1/chat.postMessage",
+            "",
+            |b| b.header("x-auth-token") == "t" && b.header("x-user-id") == "i" && b.json["channel"] == "#c",
+        ),
+        (
+            "incidentio_configs: [{url: 'URL/i', alert_source_token: k, metadata: {team: '{{.Status}}'}}]",
+            "/i",
+            "Bearer k",
+            |b| b.json["version"] == "4" && b.json["metadata"]["team"] == "firing",
+        ),
+        (
+            "twilio_configs: [{api_url: 'URL', account_sid: AC, auth_token: k, from: '+1', to: ['+2']}]",
+            "/2010-04-01/Accounts/AC/Messages.json",
+            "Basic QUM6aw==",
+            |b| b.text.starts_with("From=%2B1&To=%2B2&Body=FIRING"),
+        ),
+        (
+            "twilio_configs: [{api_url: 'URL', account_sid: AC, auth_token: k, from: '+1', to: ['+2'], voice: true}]",
+            "/2010-04-01/Accounts/AC/Calls.json",
+            "Basic QUM6aw==",
+            |b| b.text.contains("Twiml=%3CResponse%3E"),
+        ),
+        ("ntfy_configs: [{url: 'URL', topic: t, tags: 'a,b'}]", "/", "", |b| {
+            b.json["topic"] == "t" && b.json["priority"] == 4 && b.json["tags"] == json!(["a", "b"])
+        }),
+        (
+            "googlechat_configs: [{webhook_url: 'URL/g?key=k'}]",
+            "/g?key=k&messageReplyOption=REPLY_MESSAGE_FALLBACK_TO_NEW_THREAD",
+            "",
+            |b| b.json["text"].as_str().unwrap().len() <= 4096 && b.json["thread"]["threadKey"].is_string(),
+        ),
+        (
+            "sns_configs: [{api_url: 'URL/', topic_arn: 'arn:x.fifo', sigv4: {region: r, access_key: a, secret_key: s}}]",
+            "/",
+            "",
+            |b| {
+                b.header("authorization").starts_with("AWS4-HMAC-SHA256 Credential=a/")
+                    && b.text.contains("MessageGroupId=")
+            },
+        ),
+    ];
+    for (section, path, authorization, check) in cases {
+        let sink = HttpSink::start(vec![]).await;
+        let (result, body) = send(section, &sink).await;
+        assert_eq!(result, Ok(()), "{section}");
+        let body = body.unwrap();
+        assert_eq!(body.path, *path, "{section}");
+        if !authorization.is_empty() {
+            assert_eq!(body.header("authorization"), *authorization, "{section}");
+        }
+        assert!(check(&body), "{section}\n{}", body.text.chars().take(1500).collect::<String>());
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_told_without_secrets() {
+    let sink = HttpSink::start(vec![]).await;
+    *sink.reply.lock().unwrap() = r#"{"ok":false,"error":"channel_not_found"}"#.into();
+    let (result, _) = send("slack_configs: [{api_url: 'URL/hush', channel: c}]", &sink).await;
+    assert!(result.unwrap_err().contains("channel_not_found"));
+    let section = "slack_configs: [{api_url: 'http://127.0.0.1:1/hush', channel: c}]";
+    let (result, _) = send(section, &sink).await;
+    let message = result.unwrap_err();
+    assert!(message.contains("127.0.0.1:1") && !message.contains("hush"), "{message}");
+}
+
+#[tokio::test]
+async fn wechat_renews_its_token_and_jira_finds_its_issue() {
+    let sink = HttpSink::start(vec![]).await;
+    *sink.reply.lock().unwrap() = r#"{"errcode":0,"access_token":"tok"}"#.into();
+    let (result, body) =
+        send("wechat_configs: [{api_url: 'URL/', api_secret: s, corp_id: c, agent_id: '7'}]", &sink).await;
+    assert_eq!(result, Ok(()));
+    let body = body.unwrap();
+    assert_eq!(body.path, "/message/send?access_token=tok");
+    assert!(body.json["text"]["content"].as_str().unwrap().len() <= 2048);
+    assert_eq!(sink.bodies()[0].path, "/gettoken?corpid=c&corpsecret=s");
+
+    let sink = HttpSink::start(vec![]).await;
+    *sink.reply.lock().unwrap() = r#"{"issues":[],"key":"P-1"}"#.into();
+    let (result, body) =
+        send("jira_configs: [{api_url: 'URL/rest/api/2', project: P, issue_type: Bug, labels: [l]}]", &sink)
+            .await;
+    assert_eq!(result, Ok(()));
+    assert_eq!(sink.bodies()[0].path, "/rest/api/2/search");
+    let body = body.unwrap();
+    assert_eq!(body.path, "/rest/api/2/issue");
+    let fields: BTreeMap<String, Value> = serde_json::from_value(body.json["fields"].clone()).unwrap();
+    assert_eq!(fields["project"], json!({ "key": "P" }));
+    assert!(chars(&fields["summary"]) == 255 && fields["labels"][0].as_str().unwrap().starts_with("ALERT{"));
+}
+
+#[tokio::test]
+async fn programs_run_from_the_allow_list_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let script = format!("cat > {} && echo \"$1 $BELLWETHER_STATUS\"", out.display());
+    let allowed = alerts::config::AllowedCommand {
+        program: "/bin/sh".into(),
+        args: vec!["-c".into(), script, "sh".into()],
+    };
+    let start = async |section: &str| {
+        let yaml = format!("route: {{receiver: r}}\nreceivers: [{{name: r, exec_configs: [{section}]}}]\n");
+        let mut settings = Settings::default();
+        settings.exec.insert("grow".into(), allowed.clone());
+        let parts = Parts {
+            settings,
+            config: Config::load(&yaml).unwrap(),
+            state: Arc::new(MemoryState::default()),
+            history: None,
+            clock: Arc::new(SystemClock),
+            metrics: Metrics::unregistered(),
+            seed: 1,
+        };
+        Dispatcher::start(parts).await
+    };
+    assert!(start("{command: other}").await.is_err());
+    let labels = Labels::from_pairs([("alertname", "Load")]);
+    let am = start("{command: grow, args: ['{{.CommonLabels.alertname}}'], cool_down: 1h}").await.unwrap();
+    let answer = am.send_test("r", labels.clone()).await.unwrap().remove(0).1.unwrap().answer;
+    assert!(answer.ends_with("Load firing"), "{answer}");
+    let body: Value = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    assert_eq!(body["alerts"][0]["labels"]["alertname"], "Load");
+    let again = am.send_test("r", labels.clone()).await.unwrap().remove(0).1.unwrap().answer;
+    assert!(again.starts_with("not run"), "{again}");
+    std::fs::remove_file(&out).unwrap();
+    let am = start("{command: grow, dry_run: true}").await.unwrap();
+    let answer = am.send_test("r", labels).await.unwrap().remove(0).1.unwrap().answer;
+    assert!(answer.starts_with("dry run") && !out.exists());
+}
+
+#[tokio::test]
+async fn traps_are_sent() {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let target = socket.local_addr().unwrap();
+    let sink = HttpSink::start(vec![]).await;
+    let (result, _) =
+        send(&format!("snmptrap_configs: [{{target: '{target}', community: c0m}}]"), &sink).await;
+    assert_eq!(result, Ok(()));
+    let mut packet = vec![0; 65536];
+    let len = socket.recv(&mut packet).await.unwrap();
+    let packet = &packet[..len];
+    // SEQUENCE, version 1 (v2c), community, SNMPv2-Trap-PDU.
+    assert_eq!((packet[0], packet.windows(3).any(|w| w == b"c0m")), (0x30, true));
+    assert!(packet.contains(&0xa7) && packet.windows(6).any(|w| w == b"firing"));
+}
