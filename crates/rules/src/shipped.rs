@@ -86,6 +86,7 @@ mod tests {
             "collector",
             "master",
             "reason",
+            "integration",
             "rule_group",
         ];
         let data = expander.data(&Labels::from_pairs(names.map(|name| (name, "⟨x⟩"))), &Value::Float(0.5));
