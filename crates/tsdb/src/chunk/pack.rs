@@ -173,7 +173,7 @@ pub(crate) fn decode(cursor: &mut Cursor<'_>, m: usize, out: &mut [i64; BLOCK]) 
     let mut padded: Padded = [0; BLOCK * 8 + 16];
     padded[..packed.len()].copy_from_slice(packed);
     let mut work = [0u64; BLOCK];
-    cpu::unpack(width, &padded, &mut work);
+    cpu::unpack(width, m.div_ceil(8), &padded, &mut work);
     if header & PATCHED != 0 {
         let patches = cursor.byte()?;
         let mut next = 0;
@@ -190,22 +190,23 @@ pub(crate) fn decode(cursor: &mut Cursor<'_>, m: usize, out: &mut [i64; BLOCK]) 
             work[position] |= high << width;
         }
     }
+    let values = out[..m].iter_mut().zip(&work);
     match base {
-        Some(base) => out.iter_mut().zip(&work).for_each(|(o, &w)| *o = base.wrapping_add(w as i64)),
-        None => out.iter_mut().zip(&work).for_each(|(o, &w)| *o = varint::unzigzag(w)),
+        Some(base) => values.for_each(|(o, &w)| *o = base.wrapping_add(w as i64)),
+        None => values.for_each(|(o, &w)| *o = varint::unzigzag(w)),
     }
     Ok(())
 }
 
-/// Unpacks 64 values of `W` bits; the loads have constant offsets, so there is no branch and no bounds check left.
+/// Unpacks `groups` (1 to 8) times eight values of `W` bits; within a group the loads have constant offsets.
 #[inline(always)]
-pub(crate) fn unpack<const W: usize>(packed: &Padded, out: &mut [u64; BLOCK]) {
+pub(crate) fn unpack<const W: usize>(groups: usize, packed: &Padded, out: &mut [u64; BLOCK]) {
     if W == 0 {
         out.fill(0);
         return;
     }
     let mask = u64::MAX >> (64 - W);
-    for group in 0..8 {
+    for group in 0..groups.min(8) {
         for i in 0..8 {
             let bit = i * W;
             let at = group * W + bit / 8;
