@@ -21,6 +21,9 @@ use crate::plan::{NodeId, Selector};
 /// Series in one task; small enough to notice a cancellation soon, large enough to pay for handing it out.
 pub(crate) const BATCH: usize = 128;
 
+/// Fewer values than this are computed on the calling thread.
+const SMALL: usize = 4096;
+
 /// What is done to a series after it has been read.
 pub(crate) type Stage = Arc<dyn Fn(&mut Row, &mut Annotations) + Send + Sync>;
 
@@ -506,7 +509,9 @@ pub(crate) fn parallel<T: Send>(
 ) -> Result<Vec<T>, Error> {
     let context = evaluator.context;
     let per_step = context.plan.options.per_step_stats;
-    let threads = context.limits.threads.clamp(1, tasks.max(1));
+    // A thread costs as much as some ten thousand values.
+    let small = stream.metas.len().saturating_mul(stream.steps.max(1)) < SMALL;
+    let threads = if small { 1 } else { context.limits.threads.clamp(1, tasks.max(1)) };
     let next = AtomicUsize::new(0);
     let slots: Vec<Mutex<Option<Result<(T, Annotations), Error>>>> =
         (0..tasks).map(|_| Mutex::new(None)).collect();

@@ -21,6 +21,52 @@ use crate::conformance::folder;
 const START: i64 = 1_790_000_100;
 const STEPS: i64 = 720;
 
+/// What the list lacks.
+const MORE: [&str; 42] = [
+    "limit_ratio(0.3, demo_memory_usage_bytes)",
+    "limit_ratio(-0.7, {job=\"demo\"})",
+    "limitk(2, demo_memory_usage_bytes)",
+    "count_values by (instance) (\"cpus\", demo_num_cpus)",
+    "count_values(\"up\", up)",
+    "mad_over_time(demo_memory_usage_bytes[5m])",
+    "double_exponential_smoothing(demo_disk_usage_bytes[5m], 0.3, 0.6)",
+    "histogram_fraction(0.01, 0.2, rate(demo_api_request_duration_seconds_bucket[1m]))",
+    "histogram_quantile(0.9, sum by (le, path) (rate(demo_api_request_duration_seconds_bucket[2m])))",
+    "histogram_quantile(scalar(up{instance=~\".*0\"}), demo_api_request_duration_seconds_bucket)",
+    "quantile_over_time(1.2, demo_memory_usage_bytes[1m])",
+    "predict_linear(demo_disk_usage_bytes[10m], 3600)",
+    "deriv(demo_disk_usage_bytes[10m] offset 1m)",
+    "resets(demo_cpu_usage_seconds_total[20m])",
+    "changes(demo_intermittent_metric[10m])",
+    "irate(demo_cpu_usage_seconds_total[1m])",
+    "idelta(demo_memory_usage_bytes[1m])",
+    "absent(demo_intermittent_metric{instance=~\".*0\"})",
+    "absent_over_time(demo_intermittent_metric{instance=\"demo.promlabs.com:10000\"}[1m])",
+    "demo_intermittent_metric unless on (instance) (up == 0)",
+    "demo_memory_usage_bytes / on (instance) group_left (type) demo_num_cpus",
+    "demo_num_cpus * on (instance) group_right demo_memory_usage_bytes{type=~\"free|used\"}",
+    "sum by (instance) (demo_memory_usage_bytes) > bool 6e9",
+    "demo_memory_usage_bytes > 2e9 < 4e9",
+    "topk by (instance) (2, demo_memory_usage_bytes)",
+    "bottomk(3, rate(demo_cpu_usage_seconds_total[1m]))",
+    "quantile by (type) (0.25, demo_memory_usage_bytes)",
+    "max_over_time(rate(demo_cpu_usage_seconds_total[1m])[10m:30s])",
+    "avg_over_time((demo_memory_usage_bytes > 2.05e9)[5m:7s] offset 1m)",
+    "sum_over_time(demo_memory_usage_bytes[5m] @ end())",
+    "rate(demo_cpu_usage_seconds_total[5m] @ start())",
+    "timestamp(demo_intermittent_metric)",
+    "timestamp(demo_intermittent_metric offset 1m) - time()",
+    "label_replace(demo_num_cpus, \"host\", \"$2-$1\", \"instance\", \"(.*):100(.*)\")",
+    "label_join(demo_memory_usage_bytes, \"all\", \"/\", \"job\", \"nothing\", \"type\")",
+    "day_of_year(demo_batch_last_success_timestamp_seconds) + hour() + minute(vector(time()))",
+    "stddev_over_time(demo_memory_usage_bytes[2m]) / stdvar_over_time(demo_memory_usage_bytes[2m])",
+    "clamp(demo_disk_usage_bytes, scalar(up{instance=~\".*1\"}) * 4.6e10, 4.7e10)",
+    "round(demo_cpu_usage_seconds_total, 0.3)",
+    "-demo_cpu_usage_seconds_total ^ 0.5 atan2 3",
+    "sum without (mode, job) (increase(demo_cpu_usage_seconds_total[90s]))",
+    "vector(1) or demo_num_cpus",
+];
+
 struct Process(Child);
 
 impl Drop for Process {
@@ -277,7 +323,8 @@ fn prometheus_gives_the_same_answers() {
     }
     let mut different = Vec::new();
     let (mut asked, mut points) = (0, 0);
-    for line in list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    let lines = list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    for line in lines.chain(MORE) {
         let query = line.strip_prefix('!').unwrap_or(line);
         for range in [(START + 1800, START + 3000, 10), (START + 600, START + 4200, 95)] {
             asked += 1;

@@ -166,3 +166,72 @@ fn limits_are_kept_and_named() {
     let past = Limits { deadline: Some(std::time::Instant::now()), ..roomy };
     assert!(run(&past, &unlimited, false).contains("timed out"));
 }
+
+/// Groups smaller and larger than a task, so that partial results meet; against sums over all series.
+#[test]
+fn groups_that_span_tasks_are_whole() {
+    let mut storage = Storage::new();
+    let mut groups: std::collections::BTreeMap<String, Vec<f64>> = std::collections::BTreeMap::new();
+    for at in 0..2600u32 {
+        // One series, three, a few hundred, and more than two tasks' worth; in an order that mixes them.
+        let group = match at * 7919 % 2600 {
+            0 => "one",
+            1..4 => "three",
+            4..400 => "some",
+            400..2000 => "many",
+            _ => "rest",
+        };
+        let value = f64::from(at * 31 % 977);
+        let labels = Labels::from_pairs([("__name__", "m"), ("at", &at.to_string()), ("group", group)]);
+        for step in 0..3 {
+            let value = model::Value::Float(value + f64::from(step));
+            storage.insert(&labels, 60_000 * i64::from(step), value, 0);
+        }
+        groups.entry(group.to_owned()).or_default().push(value);
+    }
+    let run = |query: &str, threads| {
+        let expr = parse(query, &Options::all()).expect("a query");
+        let times = Times::Range { start: Timestamp(0), end: Timestamp(120_000), step_ms: 60_000 };
+        let plan = plan(&expr, times, &EvalOptions::all()).expect("a plan");
+        let limits = Limits { threads, ..Limits::default() };
+        let cancel = AtomicBool::new(false);
+        let result = evaluate(&plan, storage.fetch(plan.selects()), &limits, &Budget::unlimited(), &cancel);
+        result.expect("an answer").value.series().to_vec()
+    };
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    type Expected<'a> = &'a dyn Fn(&[f64]) -> f64;
+    let cases: [(&str, Expected<'_>); 9] = [
+        ("sum", &|values| values.iter().sum()),
+        ("avg", &|values| mean(values)),
+        ("count", &|values| values.len() as f64),
+        ("min", &|values| values.iter().copied().fold(f64::INFINITY, f64::min)),
+        ("max", &|values| values.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+        ("group", &|_| 1.0),
+        ("stdvar", &|values| {
+            let mean = mean(values);
+            values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / values.len() as f64
+        }),
+        ("quantile(0,", &|values| values.iter().copied().fold(f64::INFINITY, f64::min)),
+        ("topk(1,", &|values| values.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+    ];
+    for (op, expected) in cases {
+        let query = match op.strip_suffix(',') {
+            None => format!("{op} by (group) (m)"),
+            Some(start) => start.replacen('(', " by (group) (", 1) + ", m)",
+        };
+        let answer = run(&query, 1);
+        for threads in [2, 5] {
+            assert_eq!(format!("{answer:?}"), format!("{:?}", run(&query, threads)), "{query}");
+        }
+        assert_eq!(answer.len(), groups.len(), "{query}");
+        for series in &answer {
+            let values = &groups[series.labels.get("group").expect("a group")];
+            for (step, &(_, value)) in series.floats.iter().enumerate() {
+                let shifted: Vec<f64> = values.iter().map(|value| value + step as f64).collect();
+                let expected = expected(&shifted);
+                assert!((value - expected).abs() <= 1e-9 * expected.abs(), "{query} {series:?}: {expected}");
+            }
+        }
+    }
+    assert_eq!(run("count(m)", 3)[0].floats, [(0, 2600.0), (60_000, 2600.0), (120_000, 2600.0)]);
+}
