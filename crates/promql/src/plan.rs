@@ -76,6 +76,9 @@ pub enum Times {
     },
 }
 
+/// The largest time of a step, in milliseconds: some 70 million years.
+const MAX_TIME: i64 = i64::MAX / 4;
+
 /// The most steps of one grid.
 const MAX_STEPS: i64 = 50_000_000;
 
@@ -273,6 +276,11 @@ pub fn plan(expr: &Expr, times: Times, options: &EvalOptions) -> Result<Plan, Er
     let instant = matches!(times, Times::Instant(_));
     if !instant && step_ms < 1 {
         return Err(Error::Plan(format!("the step must be positive, not {step_ms} ms")));
+    }
+    for time in [start, end] {
+        if !(-MAX_TIME..=MAX_TIME).contains(&time.0) {
+            return Err(Error::Plan(format!("the time {time} ms is further than {MAX_TIME} ms from 1970")));
+        }
     }
     if !instant && !matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector) {
         let found = expr.value_type().documented();
@@ -583,7 +591,9 @@ fn strip(expr: &Expr) -> &Expr {
 
 fn reference(modifiers: &Modifiers) -> Reference {
     let offset = modifiers.offset_ms();
-    Reference { fixed: modifiers.at_time.map(|at| at.0.saturating_sub(offset)), offset }
+    // No sample is further away, and offsets and ranges can be added without overflow.
+    let fixed = modifiers.at_time.map(|at| at.0.clamp(-MAX_TIME, MAX_TIME) - offset);
+    Reference { fixed, offset }
 }
 
 /// Where the first selector of an expression looks: the info series are read there too.
@@ -653,4 +663,63 @@ fn absent_labels(expr: &Expr) -> Labels {
         }
     }
     Labels::from_pairs(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, parse};
+
+    fn planned(query: &str, times: Times) -> Result<Plan, Error> {
+        plan(&parse(query, &Options::all()).unwrap(), times, &EvalOptions::default())
+    }
+
+    const RANGE: Times =
+        Times::Range { start: Timestamp(600_000), end: Timestamp(1_200_000), step_ms: 60_000 };
+
+    #[test]
+    fn selectors_are_fetched_once_where_their_ranges_meet() {
+        let ranges = |query| {
+            let plan = planned(query, RANGE).unwrap();
+            plan.selects()
+                .iter()
+                .map(|select| (select.start.0 / 1000, select.end.0 / 1000))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ranges("up"), [(300, 1200)]);
+        assert_eq!(ranges("rate(up[10m])"), [(0, 1200)]);
+        assert_eq!(ranges("up + rate(up[10m]) - up offset 5m"), [(0, 1200)]);
+        assert_eq!(ranges("up - up offset 1d"), [(300, 1200), (300 - 86_400, 1200 - 86_400)]);
+        assert_eq!(ranges("up{a=\"b\"} or up"), [(300, 1200), (300, 1200)]);
+        assert_eq!(ranges("up @ 5 + up @ end()"), [(-295, 5), (900, 1200)]);
+        assert_eq!(ranges("max_over_time(rate(up[1m])[10m:2m] offset 1m)"), [(-60, 1080)]);
+        assert_eq!(ranges("time() + 1"), []);
+    }
+
+    #[test]
+    fn equal_parts_are_one_node() {
+        let plan = planned("rate(up[5m]) / on () sum(rate(up[5m]))", RANGE).unwrap();
+        assert_eq!(plan.nodes.len(), 3);
+        assert_eq!(plan.nodes[0].uses, 2);
+    }
+
+    #[test]
+    fn constant_parts_have_one_step() {
+        let plan = planned("up + sum(up @ 10)", RANGE).unwrap();
+        let steps: Vec<_> = plan.nodes.iter().map(|node| node.grid.count).collect();
+        assert_eq!(steps, [11, 1, 1, 11, 11]);
+    }
+
+    #[test]
+    fn unusable_times_are_refused() {
+        let range =
+            |start, end, step_ms| Times::Range { start: Timestamp(start), end: Timestamp(end), step_ms };
+        assert!(planned("up", range(0, 10, 0)).is_err());
+        assert!(planned("up", range(0, i64::MAX / 8, 1)).is_err());
+        assert!(planned("up", range(i64::MIN, 0, 1)).is_err());
+        assert!(planned("up[5m]", range(0, 10, 1)).is_err());
+        assert!(planned("\"text\"", range(0, 10, 1)).is_err());
+        assert_eq!(planned("up", range(10, 0, 1)).unwrap().steps(), 0);
+        assert_eq!(planned("up[5m]", Times::Instant(Timestamp(0))).unwrap().value_type(), ValueType::Matrix);
+    }
 }
