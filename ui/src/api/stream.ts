@@ -1,54 +1,32 @@
-// The fleet's event stream: deltas and ticks, with reconnection and the sequence it must go on from.
-export interface Tick {
-  sequence: number;
-  time_ms: number;
-  interval_ms: number;
-  topo_hash: string;
-}
-export interface StreamHandlers {
-  delta: (data: string, sequence: number) => void;
-  tick: (tick: Tick) => void;
-  /** The state must be fetched again. */
-  resync: (reason: string) => void;
-  /** The connection broke; it is tried again after a while. */
-  lost: () => void;
-}
+// The fleet's events for a page: from the stream that all tabs share where the browser can, else from one of its own.
+import { EventStream, type StreamEvent } from './eventStream.ts';
 
-const FIRST_RETRY_MS = 1000;
-const LAST_RETRY_MS = 30_000;
+/** A shared worker that says nothing for so long did not start. */
+const PATIENCE_MS = 8000;
 
-export class FleetStream {
-  #source: EventSource | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #retry = FIRST_RETRY_MS;
-  #by: string;
-  #since: () => number;
-  #on: StreamHandlers;
-
-  constructor(by: string, since: () => number, on: StreamHandlers) {
-    this.#by = by;
-    this.#since = since;
-    this.#on = on;
-    this.#open();
-  }
-  #open(): void {
-    const source = (this.#source = new EventSource(`/api/v1/fleet/stream?by=${encodeURIComponent(this.#by)}&since=${this.#since()}`));
-    source.addEventListener('delta', (event: MessageEvent<string>) => this.#on.delta(event.data, Number(event.lastEventId)));
-    source.addEventListener('tick', (event: MessageEvent<string>) => {
-      this.#retry = FIRST_RETRY_MS;
-      this.#on.tick(JSON.parse(event.data) as Tick);
-    });
-    source.addEventListener('resync', (event: MessageEvent<string>) => this.#on.resync((JSON.parse(event.data) as { reason: string }).reason));
-    // The browser would go on with an address whose `since` is out of date: reconnect by hand.
-    source.onerror = () => {
-      source.close();
-      this.#on.lost();
-      this.#timer = setTimeout(() => this.#open(), this.#retry);
-      this.#retry = Math.min(LAST_RETRY_MS, this.#retry * 2);
-    };
-  }
-  close(): void {
-    clearTimeout(this.#timer);
-    this.#source?.close();
-  }
+export function follow(by: string, since: () => number, tell: (event: StreamEvent) => void): { close: () => void } {
+  if (typeof SharedWorker === 'undefined') return new EventStream(by, since, tell);
+  const { port } = new SharedWorker(new URL('./streamWorker.ts', import.meta.url), { type: 'module', name: 'fleet stream' });
+  let own: EventStream | undefined;
+  const patience = setTimeout(() => {
+    console.warn('the shared stream is silent; this tab opens its own');
+    leave();
+    own = new EventStream(by, since, tell);
+  }, PATIENCE_MS);
+  port.onmessage = (event: MessageEvent<StreamEvent>) => {
+    clearTimeout(patience);
+    tell(event.data);
+  };
+  port.postMessage({ join: by, since: since() });
+  const leave = (): void => port.postMessage({ leave: true });
+  addEventListener('pagehide', leave, { once: true });
+  return {
+    close: () => {
+      clearTimeout(patience);
+      removeEventListener('pagehide', leave);
+      leave();
+      port.close();
+      own?.close();
+    },
+  };
 }

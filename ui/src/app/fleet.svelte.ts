@@ -2,7 +2,8 @@
 import { tick } from 'svelte';
 import { ApiError } from '../api/http.ts';
 import { history, state, topology } from '../api/fleet.ts';
-import { FleetStream } from '../api/stream.ts';
+import type { StreamEvent } from '../api/eventStream.ts';
+import { follow } from '../api/stream.ts';
 import { FleetClient, WorkerError } from '../lib/fleet/client.ts';
 import type { Snapshot } from '../lib/fleet/engine.ts';
 import type { Curve, Plan, Shape } from '../lib/fleet/protocol.ts';
@@ -29,7 +30,7 @@ export class FleetModel {
 
   #by: string;
   #size = { width: 0, height: 0 };
-  #stream: FleetStream | undefined;
+  #stream: { close: () => void } | undefined;
   #poll: ReturnType<typeof setTimeout> | undefined;
   #queue: Promise<void> = Promise.resolve();
   #dirty = false;
@@ -112,19 +113,20 @@ export class FleetModel {
       return;
     }
     this.#stream?.close();
-    this.#stream = new FleetStream(this.#by, () => this.#sequence, {
-      delta: (data, sequence) => this.past === undefined && void this.#run(() => this.#delta(data, sequence)),
-      tick: (word) => {
-        this.heard = Date.now();
-        this.interval = word.interval_ms;
-        if (this.past !== undefined) return;
-        // A delta that never came shows in the next tick.
-        void this.#run(async () => {
-          if (word.topo_hash !== this.shape?.hash || word.sequence > this.#sequence) await this.#refetch();
-        });
-      },
-      resync: () => this.past === undefined && void this.#run(() => this.#refetch()),
-      lost: () => undefined, // the badge goes stale by itself when nothing is heard
+    // When nothing is heard the badge goes stale by itself.
+    this.#stream = follow(this.#by, () => this.#sequence, (event) => this.#hear(event));
+  }
+  #hear(event: StreamEvent): void {
+    if (event.kind === 'tick') {
+      this.heard = Date.now();
+      this.interval = event.tick.interval_ms;
+    }
+    if (this.past !== undefined) return;
+    void this.#run(async () => {
+      if (event.kind === 'delta') await this.#delta(event.data, event.sequence);
+      else if (event.kind === 'resync') await this.#refetch();
+      // A delta that never came shows in the next tick.
+      else if (event.tick.topo_hash !== this.shape?.hash || event.tick.sequence > this.#sequence) await this.#refetch();
     });
   }
   async #delta(data: string, sequence: number): Promise<void> {

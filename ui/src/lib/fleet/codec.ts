@@ -43,7 +43,7 @@ export function decodeTopology(bytes: Uint8Array): Topology {
   const servers = r.u32();
   if (servers > MAX_SERVERS) r.fail(`${servers} servers are more than ${MAX_SERVERS}`);
   const depth = r.u8();
-  if (depth < 1 || depth > 8) r.fail(`${depth} levels are not between 1 and 8`);
+  if (depth > 8 || (depth < 1 && servers > 0)) r.fail(`${depth} levels are not between 1 and 8`);
   const levels = Array.from({ length: depth }, () => r.text());
   const refs: [TopoNode, number][] = [];
   let first = 0;

@@ -151,6 +151,14 @@ test('places by name', () => {
   expect(nextCell(e, first.x, first.y, 1, 0)).toEqual({ x: first.x + 1, y: first.y });
 });
 
+test('a fleet without servers is laid out too', () => {
+  const e = new Engine();
+  e.load(encodeTopology({ hash: 0n, flags: 3, levels: [], roots: [] }));
+  e.fit(900, 600);
+  e.replace(encodeState({ hash: 0n, sequence: 0, time: 0, bits: 2, encoding: 0, codes: new Uint8Array(0) }));
+  expect(e.snapshot()?.findings.domains).toEqual([]);
+});
+
 test('without rows or regions, groups become blocks of racks', () => {
   const e = new Engine();
   e.load(encodeTopology({ hash: 9n, flags: 3, levels: ['job', 'rack'], roots: [{ name: 'node', children: Array.from({ length: 12 }, () => ({ name: '', used: 40, slots: 40 })) }, { name: 'bellwether', children: [{ name: '', used: 1, slots: 1 }] }] }));
