@@ -146,3 +146,84 @@ fn pattern_of(glob: &str) -> Result<regex::Regex, Error> {
     source.push('$');
     regex::Regex::new(&source).map_err(|_| Error::Template(format!("{glob:?} is no file pattern")))
 }
+
+#[cfg(test)]
+mod tests {
+    use model::time::SystemClock;
+    use model::{Alert, Labels, Timestamp};
+
+    use super::*;
+
+    fn data() -> Arc<Data> {
+        let alert = |instance: &str, ends: i64| {
+            Arc::new(Alert {
+                labels: Labels::from_pairs([("alertname", "Down"), ("instance", instance), ("zone", "z")]),
+                annotations: Labels::from_pairs([("summary", "<b>it</b> broke")]),
+                starts_at: Timestamp(1_700_000_000_000),
+                ends_at: Timestamp(ends),
+                updated_at: Timestamp(0),
+                generator_url: "http://g.example/?a=1&b=2".into(),
+            })
+        };
+        let group = Labels::from_pairs([("alertname", "Down")]);
+        let alerts = [alert("a", i64::MAX), alert("b", 1_700_000_060_000)];
+        Arc::new(Data::new("team.x", "http://bw.example", &group, &alerts, Timestamp(1_700_000_100_000)))
+    }
+
+    fn check(renderer: &Renderer, text: &str, wanted: &str) {
+        assert_eq!(
+            renderer.text(text, &data()).as_deref().map_err(ToString::to_string),
+            Ok(wanted),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn users_templates_find_alertmanagers_data() {
+        let renderer = Renderer::new(&[], Arc::new(SystemClock)).unwrap();
+        for (text, wanted) in [
+            ("{{ .Status | toUpper }} {{ .Receiver }}", r"FIRING team\.x"),
+            ("{{ len .Alerts.Firing }}/{{ len .Alerts.Resolved }}", "1/1"),
+            ("{{ range .Alerts }}{{ .Labels.instance }}:{{ .Status }} {{ end }}", "a:firing b:resolved "),
+            ("{{ .CommonLabels.SortedPairs.Names | join \",\" }}", "alertname,zone"),
+            (
+                "{{ range .CommonLabels.SortedPairs }}{{ .Name }}={{ .Value }};{{ end }}",
+                "alertname=Down;zone=z;",
+            ),
+            ("{{ (.CommonLabels.Remove .GroupLabels.Names).Values | join \" \" }}", "z"),
+            ("{{ .CommonLabels.nothing }}|{{ with .CommonLabels.nothing }}x{{ end }}", "|"),
+            ("{{ (index .Alerts 0).StartsAt.Format \"2006-01-02 15:04\" }}", "2023-11-14 22:13"),
+            ("{{ (index .Alerts 0).StartsAt | tz \"Europe/Paris\" | date \"15:04 MST\" }}", "23:13 CET"),
+            ("{{ (index .Alerts 1).EndsAt.Unix }}", "1700000060"),
+            ("{{ reReplaceAll \"(D)own\" \"${1}ead\" .GroupLabels.alertname }}", "Dead"),
+            ("{{ match \"^Do\" .GroupLabels.alertname }} {{ title \"a b\" }}", "true A B"),
+            ("{{ stringSlice \"a\" \"b\" | join \"-\" }} {{ trimSpace \" x \" }}", "a-b x"),
+            ("{{ humanizeDuration 93784 }} {{ humanizeDuration 0.0015 }}", "1d 2h 3m 4s 1.5ms"),
+            (
+                "{{ toJson .GroupLabels }} {{ (index .Alerts 0).Fingerprint | len }}",
+                r#"{"alertname":"Down"} 16"#,
+            ),
+            ("{{ (dict \"k\" (list 1 2)).k | toJson }}", "[1,2]"),
+            ("{{ template \"__subject\" . }}", "[FIRING:1] Down (z)"),
+        ] {
+            check(&renderer, text, wanted);
+        }
+        assert!(renderer.text("{{ .Nothing }}", &data()).is_err());
+        let html = renderer.html(r#"{{ template "email.default.html" . }}"#, &data()).unwrap();
+        assert!(html.contains("&lt;b&gt;it&lt;/b&gt; broke") && html.contains("Resolved"), "{html}");
+    }
+
+    #[test]
+    fn files_replace_the_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("a.tmpl", r#"{{ define "__subject" }}mine: {{ .Status }}{{ end }}"#);
+        write("b.txt", "{{ broken");
+        let glob = [folder.path().join("*.tmpl")];
+        let renderer = Renderer::new(&glob, Arc::new(SystemClock)).unwrap();
+        check(&renderer, r#"{{ template "slack.default.title" . }}"#, "mine: firing");
+        assert!(Renderer::new(&[folder.path().join("?.txt")], Arc::new(SystemClock)).is_err());
+        assert!(Renderer::new(&[folder.path().join("missing.tmpl")], Arc::new(SystemClock)).is_err());
+        assert!(Renderer::new(&[folder.path().join("none-*.tmpl")], Arc::new(SystemClock)).is_ok());
+    }
+}

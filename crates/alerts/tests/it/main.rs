@@ -10,3 +10,4 @@ mod differential;
 mod dispatch;
 mod services;
 mod sink;
+mod storm;
