@@ -177,6 +177,47 @@ fn a_fleet_comes_back() {
     assert!(block.section_bytes().len() == 8);
 }
 
+/// An object that can only be read by ranges, and counts what is read.
+#[derive(Debug)]
+struct Remote {
+    bytes: Vec<u8>,
+    read: Arc<std::sync::Mutex<Vec<usize>>>,
+}
+
+impl Source for Remote {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+    fn read_range(&self, offset: u64, len: usize) -> Result<bytes::Bytes> {
+        self.read.lock().unwrap().push(len);
+        let range = self.bytes.get(offset as usize..offset as usize + len);
+        range
+            .map(bytes::Bytes::copy_from_slice)
+            .ok_or_else(|| Error::corrupt(self.path(), offset, "too short"))
+    }
+    fn path(&self) -> &Path {
+        Path::new("bucket/b")
+    }
+}
+
+#[test]
+fn a_block_is_read_by_ranges() {
+    let disk = FaultDisk::new();
+    let series = fleet(10, 400);
+    let meta = write(&disk, "/d/b", &series).unwrap();
+    let read = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let bytes = disk.read(Path::new("/d/b/data")).unwrap();
+    let block = Block::from_source(meta, Box::new(Remote { bytes, read: Arc::clone(&read) })).unwrap();
+    check(&block, &series, &[], ALL);
+    // The sections are cached now: one series costs its chunks and, once, its times.
+    read.lock().unwrap().clear();
+    let one = [Matcher::equal("__name__", "up"), Matcher::equal("instance", "host-003:9100")];
+    let found = block.select(&one, ALL).unwrap();
+    found[0].read(ALL, &mut Samples::default()).unwrap();
+    let read = read.lock().unwrap();
+    assert!(read.len() <= 4 && read.iter().sum::<usize>() < 1000, "{read:?}");
+}
+
 #[test]
 fn series_out_of_order_are_refused() {
     let disk = FaultDisk::new();

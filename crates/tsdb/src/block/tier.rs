@@ -119,3 +119,34 @@ impl Tier {
         if cursor.rest().is_empty() { Ok(()) } else { Err(CorruptChunk("a chunk has bytes behind its end")) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn payloads_come_back(rows in prop::collection::vec((any::<f64>(), 0u32..9), 1..50), at: prop::sample::Index, bit in 0u8..8) {
+            let mut tier = Tier::default();
+            for (i, &(first, n)) in rows.iter().enumerate() {
+                tier.push(i as i64, first);
+                (0..n).for_each(|k| tier.add(first + f64::from(k), f64::from(k)));
+            }
+            let mut bytes = Vec::new();
+            tier.encode(0..rows.len(), &mut bytes);
+            let mut back = Tier { times: tier.times.clone(), ..Tier::default() };
+            back.decode(&bytes, rows.len()).unwrap();
+            let bits = |tier: &Tier| tier.columns().map(|c| c.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
+            prop_assert_eq!(bits(&tier), bits(&back));
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            let mut damaged = Tier::default();
+            if damaged.decode(&bytes, rows.len()).is_ok() {
+                prop_assert!(damaged.columns().iter().all(|c| c.len() == rows.len()));
+            }
+            prop_assert!(back.decode(&bytes[..at], rows.len()).is_err());
+        }
+    }
+}

@@ -418,9 +418,15 @@ mod tests {
                 })
                 .collect::<Vec<_>>()
         });
+        let exporter = (0u8..3, prop::collection::vec(0u32..1_000_000, 0..300)).prop_map(|(way, ints)| {
+            let scale =
+                [|i: f64| i * 0.001, |i: f64| i / 1000.0 / 1000.0, |i: f64| i * 1e-9][usize::from(way)];
+            ints.iter().map(|&i| scale(f64::from(i))).collect::<Vec<_>>()
+        });
         let base = prop_oneof![
             decimals,
             counter,
+            exporter,
             prop::collection::vec(value, 0..200),
             prop::collection::vec(any::<f64>(), 0..200),
             prop::collection::vec(special(), 0..50),
