@@ -13,7 +13,7 @@ use model::sample::STALE_NAN;
 use model::{
     Appended, Batch, Exemplar, Family, Histogram, Labels, LabelsBuilder, Metadata, Timestamp, relabel,
 };
-use wire::exposition::{Describe, MAX_TAG, Point, Series, Visitor};
+use wire::exposition::{Describe, Histograms, MAX_TAG, Point, Series, Visitor};
 use xxhash_rust::xxh3::{Xxh3DefaultBuilder, xxh3_64_with_seed};
 
 /// The tag of lines whose series relabelling drops.
@@ -27,6 +27,7 @@ pub(crate) struct Rules {
     pub(crate) track_staleness: bool,
     pub(crate) legacy_names: bool,
     pub(crate) native_histograms: bool,
+    pub(crate) classic_histograms: bool,
     pub(crate) sample_limit: u64,
     pub(crate) label_limit: u64,
     pub(crate) label_name_length_limit: u64,
@@ -413,6 +414,10 @@ impl Visitor for Collect<'_> {
             self.add(tag, point)?;
         }
         Ok(tag)
+    }
+
+    fn histograms(&self) -> Histograms {
+        Histograms { native: self.rules.native_histograms, classic: self.rules.classic_histograms }
     }
 
     fn describe(&mut self, family: Cow<'_, str>, what: Describe<'_>) {

@@ -113,6 +113,7 @@ pub(crate) fn rules(config: &ScrapeConfig) -> Rules {
         track_staleness: config.track_timestamps_staleness,
         legacy_names: config.metric_name_validation_scheme == Some(Validation::Legacy),
         native_histograms: config.scrape_native_histograms.unwrap_or(false),
+        classic_histograms: config.always_scrape_classic_histograms.unwrap_or(false),
         sample_limit: config.sample_limit,
         label_limit: config.label_limit,
         label_name_length_limit: config.label_name_length_limit,
@@ -122,13 +123,10 @@ pub(crate) fn rules(config: &ScrapeConfig) -> Rules {
 }
 
 fn settings(shared: &Shared, config: &ScrapeConfig, client: Client) -> Settings {
-    // Formats that cannot be read are not asked for.
-    let protocols: Vec<_> =
-        config.protocols().iter().copied().filter(|p| wire::exposition::can_read(p.format())).collect();
     let escaping = config.metric_name_escaping_scheme.unwrap_or(crate::config::Escaping::AllowUtf8);
     let limit = usize::try_from(config.body_size_limit.0).unwrap_or(usize::MAX);
     let ask = Ask {
-        accept: accept(&protocols, escaping),
+        accept: accept(config.protocols(), escaping),
         fallback: config.fallback_scrape_protocol.map(crate::config::Protocol::format),
         max_body: if limit == 0 { shared.max_body } else { limit.min(shared.max_body) },
     };

@@ -8,6 +8,7 @@ mod check;
 mod families;
 pub mod format;
 mod histogram;
+mod protobuf;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -28,12 +29,18 @@ use crate::number;
 
 /// A body that is not what its format says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
+#[error("{}{reason}", self.place())]
 pub struct ParseError {
     /// The line, from 1; 0 for a format without lines.
     pub line: usize,
     /// What was expected and what was there.
     pub reason: String,
+}
+
+impl ParseError {
+    fn place(&self) -> String {
+        if self.line == 0 { String::new() } else { format!("line {}: ", self.line) }
+    }
 }
 
 /// What a reader finds, in the body's order.
@@ -54,6 +61,20 @@ pub trait Visitor {
 
     /// The type, help or unit of a family; not repeated when it stands where it stood in the last body.
     fn describe(&mut self, family: Cow<'_, str>, what: Describe<'_>);
+
+    /// Of a protobuf histogram that has both: whether the native one and whether the classic series are wanted.
+    fn histograms(&self) -> Histograms {
+        Histograms { native: true, classic: true }
+    }
+}
+
+/// Which forms of a histogram that has both are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Histograms {
+    /// The native histogram.
+    pub native: bool,
+    /// The classic `_bucket`, `_sum` and `_count` series.
+    pub classic: bool,
 }
 
 /// What a comment line says about a family.
@@ -86,41 +107,62 @@ pub struct Point<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExemplarText<'a> {
     body: &'a [u8],
-    labels: (u32, u32),
+    labels: ExemplarLabels,
     /// The observed value.
     pub value: f64,
     /// When it was observed, in milliseconds.
     pub time: Option<i64>,
 }
 
+/// Where an exemplar's labels are in its body.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum ExemplarLabels {
+    /// Text after an opening brace at this position.
+    Text(u32),
+    /// The body is the exemplar's protobuf message.
+    Protobuf,
+}
+
 impl ExemplarText<'_> {
     /// The labels, unescaped, in the order of the body.
     pub fn labels(&self) -> Vec<(String, String)> {
         let mut pairs = Vec::new();
+        let ExemplarLabels::Text(open) = self.labels else {
+            return protobuf::exemplar_labels(self.body);
+        };
         // The text was accepted by the same scanner.
-        if scan::labels(self.body, self.labels.0 as usize, scan::Place::Exemplar, &mut pairs).is_err() {
+        if scan::labels(self.body, open as usize, scan::Place::Exemplar, &mut pairs).is_err() {
             return Vec::new();
         }
         pairs.iter().map(|p| (p.name(self.body).into_owned(), p.value(self.body).into_owned())).collect()
     }
 }
 
-/// A series as written: the name and labels of one line.
+/// A series as written: a name and labels.
 #[derive(Clone, Copy, Debug)]
 pub struct Series<'a> {
-    body: &'a [u8],
-    name: scan::Text,
-    pairs: &'a [scan::Pair],
+    place: Place<'a>,
     kind: MetricType,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place<'a> {
+    /// Within a text body.
+    Text { body: &'a [u8], name: scan::Text, pairs: &'a [scan::Pair] },
+    /// From a protobuf message, with a label that belongs to the kind of sample.
+    Message { name: &'a str, labels: &'a [(&'a str, &'a str)], extra: Option<(&'a str, &'a str)> },
 }
 
 impl<'a> Series<'a> {
     /// The metric name, unescaped.
     pub fn name(&self) -> Cow<'a, str> {
-        self.name.get(self.body)
+        match self.place {
+            Place::Text { body, name, .. } => name.get(body),
+            Place::Message { name, .. } => Cow::Borrowed(name),
+        }
     }
 
-    /// The type that the last `# TYPE` before this line gave, whatever its family.
+    /// The type of the family that was described last before this series, whatever its name.
     pub fn kind(&self) -> MetricType {
         self.kind
     }
@@ -128,22 +170,34 @@ impl<'a> Series<'a> {
     /// The labels, unescaped, in the order of the body; may hold a name twice. `le` of histograms and `quantile` of summaries
     /// are written canonically, so that `1` and `1.0` are one series.
     pub fn labels(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
-        let (body, kind) = (self.body, self.kind);
-        self.pairs.iter().map(move |pair| {
-            let name = pair.name(body);
-            let value = pair.value(body);
+        let (place, kind) = (self.place, self.kind);
+        let count = match place {
+            Place::Text { pairs, .. } => pairs.len(),
+            Place::Message { labels, extra, .. } => labels.len() + usize::from(extra.is_some()),
+        };
+        (0..count).map(move |index| {
+            let (name, value) = match place {
+                Place::Text { body, pairs, .. } => (pairs[index].name(body), pairs[index].value(body)),
+                Place::Message { labels, extra, .. } => {
+                    let (name, value) = labels.get(index).copied().or(extra).unwrap_or_default();
+                    (Cow::Borrowed(name), Cow::Borrowed(value))
+                }
+            };
             let is_bound = match kind {
                 MetricType::Histogram | MetricType::GaugeHistogram => name == "le",
                 MetricType::Summary => name == "quantile",
                 _ => false,
             };
+            if !is_bound {
+                return (name, value);
+            }
             match number::parse_float(value.as_bytes()) {
-                Some(bound) if is_bound => {
+                Some(bound) => {
                     let mut text = String::new();
                     number::push_label_float(&mut text, bound);
                     (name, Cow::Owned(text))
                 }
-                _ => (name, value),
+                None => (name, value),
             }
         })
     }
@@ -191,11 +245,6 @@ impl Cache {
     }
 }
 
-/// Whether [`read`] knows the format.
-pub fn can_read(format: Format) -> bool {
-    format != Format::Protobuf
-}
-
 /// Reads a body.
 ///
 /// # Errors
@@ -207,7 +256,10 @@ pub fn read(
     visitor: &mut dyn Visitor,
 ) -> Result<(), ParseError> {
     match format {
-        Format::Protobuf => Err(ParseError { line: 0, reason: "protobuf bodies cannot be read yet".into() }),
+        Format::Protobuf => {
+            cache.clear();
+            protobuf::read(body, visitor).map_err(|reason| ParseError { line: 0, reason })
+        }
         _ => text::Reader::new(format, body, cache, visitor)?.run(),
     }
 }

@@ -149,6 +149,54 @@ fn what_is_written_reads_back() {
     }
 }
 
+/// A field that holds bytes.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat()
+}
+
+fn double(number: u8, value: f64) -> Vec<u8> {
+    [&[number << 3 | 1][..], &value.to_le_bytes()].concat()
+}
+
+#[test]
+fn protobuf_messages() {
+    let label = field(1, &[field(1, b"x"), field(2, b"1")].concat());
+    let exemplar = field(2, &[field(1, &[field(1, b"t"), field(2, b"9")].concat()), double(2, 0.5)].concat());
+    let counter = field(3, &[double(1, 3.0), exemplar, field(3, &[8, 2])].concat());
+    let metric = field(4, &[label, counter, vec![6 << 3, 7]].concat());
+    let requests = [field(1, b"a_total"), field(2, b"help"), vec![3 << 3, 0], metric].concat();
+    let bucket = field(3, &[vec![1 << 3, 2], double(2, 0.5)].concat());
+    let native = [vec![5 << 3, 0], field(12, &[2 << 3, 1]), field(13, &[6])].concat();
+    let histogram = field(7, &[vec![1 << 3, 3], double(2, 1.5), bucket, native].concat());
+    let sizes = [field(1, b"h"), vec![3 << 3, 4], field(4, &histogram)].concat();
+    let mut body = Vec::new();
+    for family in [&requests, &sizes] {
+        body.push(u8::try_from(family.len()).unwrap());
+        body.extend_from_slice(family);
+    }
+    let mut log = Log::default();
+    super::read(Format::Protobuf, &body, &mut Cache::new(1), &mut log).unwrap();
+    assert_eq!(
+        log.lines,
+        [
+            "# a_total Type(Counter)",
+            "# a_total Help(\"help\")",
+            "+ a_total{x=\"1\"} 3.0 @7  st2000 ex [(\"t\", \"9\")] 0.5 None",
+            "# h Type(Histogram)",
+            "+ h 0.0",
+            "+ h_count 3.0",
+            "+ h_sum 1.5",
+            "+ h_bucket{le=\"0.5\"} 2.0",
+            "+ h_bucket{le=\"+Inf\"} 3.0",
+        ]
+    );
+    for cut in 1..body.len() {
+        // A body that ends between two families is whole; anywhere else it is not.
+        let whole = cut == requests.len() + 1;
+        assert_eq!(check_exposition(Format::Protobuf, &body[..cut]).is_ok(), whole, "{cut}");
+    }
+}
+
 #[test]
 fn a_registry_becomes_families() {
     let body = b"# HELP a help\n# TYPE a counter\na_total 3\n# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_count 2\n# EOF\n";
@@ -185,7 +233,7 @@ fn advice() {
 proptest! {
     #[test]
     fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-        for format in [Format::Text004, Format::OpenMetrics100, Format::OpenMetrics200] {
+        for format in [Format::Text004, Format::OpenMetrics100, Format::OpenMetrics200, Format::Protobuf] {
             check_exposition(format, &body).ok();
         }
     }

@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
         };
         let (point, next) = self.point(end)?;
         let pairs = std::mem::take(&mut self.pairs);
-        let series = Series { body, name, pairs: &pairs, kind: self.kind };
+        let series = Series { place: super::Place::Text { body, name, pairs: &pairs }, kind: self.kind };
         let tag = self.visitor.series(&series, &point);
         self.pairs = pairs;
         let tag = tag?;
@@ -241,7 +241,7 @@ impl<'a> Reader<'a> {
             let (value, after) = self.word(labels.end, "a value after the exemplar's labels")?;
             let mut exemplar = ExemplarText {
                 body,
-                labels: (open as u32, labels.end as u32),
+                labels: super::ExemplarLabels::Text(open as u32),
                 value: float(value)?,
                 time: None,
             };
