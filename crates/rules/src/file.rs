@@ -12,6 +12,7 @@ use serde_saphyr::{Location, Spanned};
 
 use crate::error::{Error, Problem};
 use crate::rule::{Alerting, Kind, Query, Rule, RuleGroup, Text};
+use crate::yaml;
 
 /// A rule file larger than this is refused.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -163,12 +164,10 @@ fn wildcard(pattern: &str) -> Option<regex::Regex> {
 pub fn parse(path: &str, text: &str, options: &promql::Options) -> Result<RuleFile, Vec<Problem>> {
     let mut checker = Checker { path, options, problems: Vec::new() };
     // An empty file is no groups, as in Prometheus.
-    let raw: Option<RawFile> = match serde_saphyr::from_str(text) {
+    let raw: Option<RawFile> = match yaml::read(text) {
         Ok(raw) => raw,
-        Err(err) => {
-            let at = err.location().map(|at| (at.line(), at.column()));
-            let message = err.to_string();
-            return Err(vec![Problem { file: path.to_owned(), at, message }]);
+        Err(wrong) => {
+            return Err(vec![Problem { file: path.to_owned(), at: wrong.at, message: wrong.message }]);
         }
     };
     let mut groups = Vec::new();

@@ -10,6 +10,7 @@
 //! | [`check`], [`unit_test`] | `check rules` with lints; `test rules` |
 //! | [`shipped`] | rules that come with the binary |
 //! | [`snapshot`] | rules and alerts as the HTTP API shows them |
+//! | `yaml` | YAML with errors in one line |
 //! | [`config`], [`error`], [`metrics`] | settings; what can be wrong with rule files; what is counted |
 #![warn(missing_docs)]
 
@@ -28,6 +29,7 @@ pub mod ruler;
 pub mod shipped;
 pub mod snapshot;
 pub mod unit_test;
+mod yaml;
 
 pub use config::{Config, Settings};
 pub use engine::Engine;

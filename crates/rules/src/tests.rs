@@ -91,13 +91,13 @@ fn problems_say_where() {
         ),
         ("groups:\n - name: a\n - name: a", "groupname: \"a\" is repeated in the same file"),
         ("groups:\n - rules: []", "group name must not be empty"),
-        ("groups:\n - name: a\n   foo: b", "unknown field"),
-        ("groups:\n - name: a\n   interval: 1x", "not a valid duration"),
+        ("groups:\n - name: a\n   foo: b", "r.yml:3:4: unknown field `foo`"),
+        ("groups:\n - name: a\n   interval: 1x", "r.yml:3:14: not a valid duration string: \"1x\""),
         (
             "groups:\n - name: a\n   rules:\n    - record: x\n      expr: up[5m]",
             "a rule needs a vector or scalar",
         ),
-        ("groups: [", "r.yml:"),
+        ("groups: [", "r.yml:1:9: unclosed bracket"),
     ];
     for (text, expected) in cases {
         let problems = parse(text).unwrap_err();
@@ -588,4 +588,42 @@ async fn a_reload_soon_after_a_start_does_not_lose_what_is_to_be_restored() {
     sleep(minutes(14)).await;
     assert_eq!(second.alerts()[0].state, alerting::AlertState::Firing);
     second.stop().await;
+}
+
+#[tokio::test]
+async fn tests_say_what_is_wrong() {
+    let options = unit_test::TestOptions::default();
+    let run = async |test: &str| {
+        let (failures, _) = unit_test::run_text(test, &|_| Ok(Vec::new()), &options).await;
+        failures.join("\n")
+    };
+    let sample = |expr: &str, value: &str| {
+        format!("tests:\n- promql_expr_test:\n  - expr: {expr}\n    exp_samples: [{{value: {value}}}]")
+    };
+    for (expr, value) in [
+        ("vector(NaN)", ".nan"),
+        ("vector(NaN)", "NaN"),
+        ("vector(-Inf)", "-.inf"),
+        ("1e3", "1E+3"),
+        ("16", "0x10"),
+    ] {
+        assert_eq!(run(&sample(expr, value)).await, "", "{expr} {value}");
+    }
+    let cases = [
+        ("foo: 1", "1:1: unknown field `foo`"),
+        ("evaluation_interval: 0s", "evaluation_interval must be more than 0"),
+        ("group_eval_order: [a, a]", "group name repeated in evaluation order: a"),
+        ("tests:\n- start_timestamp: soon", "start_timestamp \"soon\" is neither RFC 3339 nor seconds"),
+        (
+            "tests:\n- alert_rule_test: [{eval_time: 1m}]",
+            "misses required attribute alertname at eval_time 1m",
+        ),
+        ("tests:\n- input_series: [{series: 'up{', values: 1}]", "input series \"up{\": "),
+        ("tests:\n- input_series: [{series: up, values: one}]", "input series \"up\": \"one\" is no value"),
+        ("tests:\n- promql_expr_test: [{expr: 'up +'}]", "expr: \"up +\", time: 0s, err: 1:5: parse error"),
+    ];
+    for (test, expected) in cases {
+        let failures = run(test).await;
+        assert!(failures.contains(expected), "{test}\n{failures}");
+    }
 }

@@ -28,6 +28,7 @@ use crate::config::{Config, Settings};
 use crate::group::{Context, Group};
 use crate::metrics::Metrics;
 use crate::rule::{Kind, Query, RuleGroup};
+use crate::yaml;
 
 /// The most evaluations of one test.
 const MAX_EVALUATIONS: i64 = 10_000_000;
@@ -117,9 +118,12 @@ pub(crate) async fn run_text(
     rules: &dyn Fn(&[String]) -> Result<Vec<Arc<RuleGroup>>, String>,
     options: &TestOptions,
 ) -> (Vec<String>, Vec<(String, usize)>) {
-    let file: TestFile = match serde_saphyr::from_str(text) {
+    let file: TestFile = match yaml::read(text) {
         Ok(file) => file,
-        Err(err) => return (vec![err.to_string()], Vec::new()),
+        Err(wrong) => {
+            let place = wrong.at.map_or(String::new(), |(line, column)| format!("{line}:{column}: "));
+            return (vec![format!("{place}{}", wrong.message)], Vec::new());
+        }
     };
     let interval_ms = file.evaluation_interval.map_or(60_000, PromDuration::ms);
     if interval_ms <= 0 {
