@@ -103,21 +103,26 @@ pub(crate) fn quarantine(disk: &Arc<dyn Disk>, tenant_dir: &Path, path: &Path) -
     Ok(to)
 }
 
-/// Opens the series log, or begins one, and fills the head from it: the head, the log, its number, bytes cut off.
+/// Opens the series log, or begins one, and fills the head from it: the head, the log, its number. Of a damaged log the
+/// part before the damage is kept, in a new log; samples of the other series are orphans.
 ///
 /// # Errors
 /// `Io`, `Corrupt`.
 pub(crate) fn series(
     disk: &Arc<dyn Disk>,
+    tenant_dir: &Path,
     dir: &Path,
     limits: &crate::config::Limits,
-) -> Result<(Head, SeriesLog, u64, u64)> {
+    found: &mut Recovered,
+) -> Result<(Head, SeriesLog, u64)> {
     let Some(opened) = SeriesLog::open(disk, dir)? else {
         let seed = random_seed();
         let log = SeriesLog::create(disk, dir, 1, seed, &[])?;
-        return Ok((Head::new(seed, limits), log, 1, 0));
+        return Ok((Head::new(seed, limits), log, 1));
     };
-    let head = Head::new(opened.seed, limits);
+    found.torn_bytes += opened.torn;
+    let seed = if opened.seed == [0; 16] { random_seed() } else { opened.seed };
+    let head = Head::new(seed, limits);
     let mut index = head.index.write();
     let mut groups = head.groups.write();
     let mut pairs: Vec<u32> = Vec::new();
@@ -183,9 +188,21 @@ pub(crate) fn series(
         read.map_err(|err| Error::corrupt(dir, frames.offset() as u64, err.to_string()))?;
     }
     *head.log_pairs.lock() = pairs.len() as u32;
-    drop(index);
     drop(groups);
-    Ok((head, opened.log, opened.number, opened.torn))
+    let Some((path, err)) = opened.damaged else {
+        drop(index);
+        return Ok((head, opened.log, opened.number));
+    };
+    let (entries, numbers) = head.log_entries(&index);
+    let number = opened.number + 1;
+    let log = SeriesLog::create(disk, dir, number, seed, &entries)?;
+    *head.log_pairs.lock() = numbers.len() as u32;
+    index.renumber(&numbers);
+    drop(index);
+    let to = quarantine(disk, tenant_dir, &path)?;
+    tracing::error!(error = %err, moved_to = %to.display(), "the log of series is damaged; series named behind the damage are lost with their newest samples");
+    found.quarantined.push(to);
+    Ok((head, log, number))
 }
 
 fn random_seed() -> [u8; 16] {
@@ -212,6 +229,7 @@ pub(crate) fn sealed_files(
 ) -> Result<u64> {
     let cut = head.min_valid.load(Ordering::Relaxed);
     let mut next = 1;
+    let mut unknown = 0;
     for entry in disk.list(dir).map_err(Error::io("list", dir))? {
         let path = dir.join(&entry.name);
         let Some(number) = sealed::file_number(&entry.name) else {
@@ -234,6 +252,7 @@ pub(crate) fn sealed_files(
                         // In blocks, and its series dropped.
                         None if chunk.max_time < cut => {}
                         None => {
+                            unknown = unknown.max(group);
                             tracing::error!(path = %path.display(), group, "a sealed file has samples of a group that is not known");
                             found.orphans += 1;
                         }
@@ -248,6 +267,7 @@ pub(crate) fn sealed_files(
             Err(err) => return Err(err),
         }
     }
+    head.never_use(unknown);
     for group in head.all_groups() {
         newest_times(&group);
     }
@@ -267,6 +287,7 @@ fn newest_times(group: &Group) {
         // A damaged chunk is reported when it is read.
         let Ok(chunk) = state.chunks[at].open() else { continue };
         for column in chunk.columns() {
+            state.never_use(column);
             if let Some(last) = state.last_time.get_mut(column as usize)
                 && let Some(time) = chunk.last_time(column)
             {
@@ -338,11 +359,13 @@ impl Drop for IntoHead<'_> {
 impl Replay for IntoHead<'_> {
     fn floats(&mut self, group: u64, samples: &[(u32, i64, f64)]) {
         let Some(group) = self.find(group) else {
+            self.head.never_use(group);
             self.orphans += samples.len() as u64;
             return;
         };
         let mut state = group.state.lock();
         for &(column, time, value) in samples {
+            state.never_use(column);
             if state.series.get(column as usize).is_none_or(|&series| series == GONE) {
                 self.orphans += 1;
                 continue;
@@ -354,14 +377,17 @@ impl Replay for IntoHead<'_> {
     }
 
     fn histogram(&mut self, group: u64, column: u32, time: i64, histogram: Arc<Histogram>) {
+        let number = group;
         let group = self.find(group);
         let mut state = match &group {
             Some(group) => group.state.lock(),
             None => {
+                self.head.never_use(number);
                 self.orphans += 1;
                 return;
             }
         };
+        state.never_use(column);
         if state.series.get(column as usize).is_none_or(|&series| series == GONE) {
             self.orphans += 1;
             return;

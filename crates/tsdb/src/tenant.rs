@@ -80,8 +80,8 @@ impl Tenant {
         }
         metrics.add_tenant(id.as_str());
         let mut found = Recovered { tenants: 1, ..Recovered::default() };
-        let (head, series_log, series_log_number, torn) = recovery::series(disk, &wal_dir, &config.limits)?;
-        found.torn_bytes += torn;
+        let (head, series_log, series_log_number) =
+            recovery::series(disk, &dir, &wal_dir, &config.limits, &mut found)?;
         let cut = blocks::read_cut(disk, &dir)?;
         head.min_valid.store(cut, Ordering::Relaxed);
         head.accept_from.store(cut, Ordering::Relaxed);

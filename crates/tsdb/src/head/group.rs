@@ -292,6 +292,14 @@ impl GroupState {
         (self.series.len() - 1) as u32
     }
 
+    /// Makes sure that no new series gets `column`: stored samples name it.
+    #[inline]
+    pub(crate) fn never_use(&mut self, column: u32) {
+        while self.series.len() <= column as usize {
+            self.add_column(GONE);
+        }
+    }
+
     /// Starts a new epoch of the log when it has one: no base is known in it.
     pub(crate) fn enter_epoch(&mut self, epoch: u32) {
         if self.epoch != epoch {

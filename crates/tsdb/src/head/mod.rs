@@ -109,6 +109,12 @@ impl Head {
         oldest.min().map(|time| time.max(self.min_valid.load(Ordering::Relaxed)))
     }
 
+    /// Makes sure that no new group gets `number`: stored samples name it.
+    pub(crate) fn never_use(&self, number: u64) {
+        let mut groups = self.groups.write();
+        groups.next_number = groups.next_number.max(number.saturating_add(1));
+    }
+
     /// Every group.
     pub(crate) fn all_groups(&self) -> Vec<Arc<Group>> {
         let mut groups: Vec<_> = self.groups.read().by_number.values().cloned().collect();

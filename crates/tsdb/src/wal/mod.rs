@@ -550,15 +550,15 @@ impl Files {
     }
 
     fn close_segment(&mut self, shared: &Shared) -> Result<()> {
-        let was = shared.config.durability == Durability::Os;
         if let Some(mut segment) = self.segment.take() {
             // Give back what was reserved and not used.
             segment.file.truncate(segment.len).map_err(Error::io("cut", &segment.path))?;
-            if !was {
+            if shared.config.durability != Durability::Os {
                 segment.file.sync().map_err(Error::io("sync", &segment.path))?;
             }
         }
-        if let Some(log) = self.series.as_mut().filter(|_| !was) {
+        // Under every policy: a seal follows, and what it writes is nothing without its series.
+        if let Some(log) = self.series.as_mut() {
             log.sync()?;
         }
         self.dirty = false;

@@ -122,6 +122,8 @@ pub(crate) struct Opened {
     pub(crate) bytes: Vec<u8>,
     /// Bytes cut off the torn end.
     pub(crate) torn: u64,
+    /// The file, when it is damaged before its end: `bytes` is what is good before the damage.
+    pub(crate) damaged: Option<(PathBuf, Error)>,
 }
 
 fn number_of(name: &str) -> Option<u64> {
@@ -164,29 +166,33 @@ impl SeriesLog {
     /// Opens the newest series log in `dir`, cuts off a torn end and removes older logs; `None` when there is none.
     ///
     /// # Errors
-    /// `Io`, and `Corrupt` when its header is damaged or a bad frame has good ones behind it.
+    /// `Io`. Damage is no error: see [`Opened::damaged`].
     pub(crate) fn open(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Option<Opened>> {
         let entries = disk.list(dir).map_err(Error::io("list", dir))?;
         let Some(number) = entries.iter().filter_map(|e| number_of(&e.name)).max() else { return Ok(None) };
         let path = path_of(dir, number);
         let bytes = disk.read(&path).map_err(Error::io("read", &path))?;
         let head = bytes.get(..HEADER).filter(|h| h.starts_with(&MAGIC));
-        let head = head.ok_or_else(|| Error::corrupt(&path, 0, "this is no series log of version 1"))?;
-        if crc32c::crc32c(&head[..24]).to_le_bytes() != head[24..28] {
-            return Err(Error::corrupt(&path, 0, "the header's checksum does not match"));
-        }
+        let head = head.filter(|head| crc32c::crc32c(&head[..24]).to_le_bytes() == head[24..28]);
         let mut seed = [0; 16];
+        let Some(head) = head else {
+            let file = disk.append(&path).map_err(Error::io("open", &path))?;
+            let err = Error::corrupt(&path, 0, "the header is not that of a series log of version 1");
+            let log = Self { path: path.clone(), file, len: 0, torn: false };
+            let damaged = Some((path, err));
+            return Ok(Some(Opened { log, number, seed, bytes: Vec::new(), torn: 0, damaged }));
+        };
         seed.copy_from_slice(&head[8..24]);
         let mut frames = Frames::new(&bytes, HEADER);
         while let Ok(Some(_)) = frames.next() {}
         let good = frames.offset();
         let torn = (bytes.len() - good) as u64;
         let mut file = disk.append(&path).map_err(Error::io("open", &path))?;
-        if torn > 0 {
-            if frame::good_behind(&bytes, good) {
-                let what = "a damaged frame has good ones behind it, so series would be lost";
-                return Err(Error::corrupt(&path, good as u64, what));
-            }
+        let mut damaged = None;
+        if torn > 0 && frame::good_behind(&bytes, good) {
+            let what = "a damaged frame has good ones behind it; the series that they name are lost";
+            damaged = Some((path.clone(), Error::corrupt(&path, good as u64, what)));
+        } else if torn > 0 {
             file.truncate(good as u64).map_err(Error::io("cut", &path))?;
             file.sync().map_err(Error::io("sync", &path))?;
         }
@@ -198,7 +204,8 @@ impl SeriesLog {
         let mut bytes = bytes;
         bytes.truncate(good);
         bytes.drain(..HEADER);
-        Ok(Some(Opened { log, number, seed, bytes, torn }))
+        let torn = if damaged.is_some() { 0 } else { torn };
+        Ok(Some(Opened { log, number, seed, bytes, torn, damaged }))
     }
 
     /// Removes logs older than `number`.

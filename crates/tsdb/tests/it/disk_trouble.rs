@@ -107,6 +107,49 @@ fn a_flipped_byte_in_a_sealed_file_is_quarantined_and_the_rest_served() {
 }
 
 #[test]
+fn a_flipped_byte_in_the_log_of_series_loses_series_but_never_mixes_them() {
+    let build = || {
+        let world = World::new();
+        let t = world.now();
+        let db = world.open();
+        for (at, name) in ["a{instance=1}", "b{instance=1}", "c{instance=2}"].into_iter().enumerate() {
+            world.append(&db, &[(name, t, at as f64)]).unwrap();
+            db.flush().unwrap();
+            world.append(&db, &[(name, t + 1, at as f64)]).unwrap();
+        }
+        (world, t)
+    };
+    let (world, _) = build();
+    let name = |(p, _): &(PathBuf, u64)| p.to_string_lossy().contains("series-");
+    let len = world.disk.files().into_iter().find(name).unwrap().1;
+    let mut served = 0;
+    for at in 0..len {
+        let (world, t) = build();
+        let (path, _) = world.disk.files().into_iter().find(name).unwrap();
+        world.disk.flip(&path, at, 1).unwrap();
+        for round in 0..3 {
+            let db = world.open();
+            assert_eq!(
+                db.recovered().quarantined.len() + usize::from(db.recovered().torn_bytes > 0),
+                usize::from(round == 0),
+                "byte {at}"
+            );
+            let found = world.read(&db, vec![]);
+            for (name, samples) in &found {
+                let value = ["a", "b", "c", "new"].iter().position(|n| name.starts_with(n)).unwrap() as f64;
+                assert!(samples.iter().all(|&(_, v)| v == value.to_bits()), "byte {at}: {name} {samples:?}");
+            }
+            served += found.len();
+            // New series must not get the places of lost ones.
+            let new = ["new{instance=1}", "new{instance=2}", "new{instance=3}"];
+            let samples: Vec<_> = new.iter().map(|n| (*n, t + 2 + round, 3.0)).collect();
+            assert_eq!(world.append(&db, &samples).unwrap().accepted, 3);
+        }
+    }
+    assert!(served as u64 > len * 6, "{served}");
+}
+
+#[test]
 fn a_full_disk_refuses_writes_answers_queries_and_recovers_by_itself() {
     let mut world = World::new();
     world.config.wal.segment_bytes = 4096;
