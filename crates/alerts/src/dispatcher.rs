@@ -689,9 +689,11 @@ impl Inner {
         }
     }
 
+    /// All requests at once, so that they share a commit.
     async fn store_alerts(&self, alerts: Vec<(String, Option<Vec<u8>>)>) {
-        for alerts in alerts.chunks(STORED_AT_ONCE) {
-            self.checked(ALERTS, self.state.put_all(ALERTS, alerts).await);
+        let requests = alerts.chunks(STORED_AT_ONCE).map(|alerts| self.state.put_all(ALERTS, alerts));
+        for result in join_all(requests).await {
+            self.checked(ALERTS, result);
         }
     }
 
