@@ -1,1 +1,24 @@
-fn main() {}
+//! The binary: command line, configuration, wiring by role, shutdown.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `cli` | the command line, with a flag for every scalar setting |
+//! | `config` | the configuration tree: defaults < file < environment < flags |
+//! | `commands` | the subcommands other than the server |
+//! | `roles` | the wiring of the server |
+//! | `telemetry` | logging, and what the process measures of itself |
+
+mod cli;
+mod commands;
+mod config;
+mod roles;
+mod telemetry;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os())
+}

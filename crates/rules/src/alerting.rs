@@ -227,11 +227,13 @@ fn restored_since(hold_ms: i64, down_at: Timestamp, since: f64, timing: &Restore
     }
     let since = Timestamp((since as i64).saturating_mul(1000));
     let remaining = hold_ms - (down_at - since);
+    // A shorter `for` starts anew. Prometheus then forgets alerts that were firing, too; here they go on.
+    let grace_ms = timing.grace_ms.min(hold_ms);
     Some(if remaining <= 0 {
         // It was firing: it fires again with the next evaluation.
         since
-    } else if remaining < timing.grace_ms {
-        timing.now + timing.grace_ms - hold_ms
+    } else if remaining < grace_ms {
+        timing.now + grace_ms - hold_ms
     } else {
         since + (timing.now - down_at)
     })

@@ -4,10 +4,10 @@ use model::Labels;
 use model::duration::PromDuration;
 use model::relabel;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Rule evaluation. The interval, the query offset and the external labels are Prometheus' `global` settings.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// An alert whose state was last written longer ago than this starts anew after a restart.

@@ -606,9 +606,7 @@ impl Group {
         {
             let state = self.state.lock();
             for (index, rule) in self.rules.rules.iter().enumerate() {
-                // An alert with a short `for` is there as soon as it would be restored.
                 if let Kind::Alerting(alerting) = &rule.kind
-                    && alerting.hold_ms >= grace_ms
                     && state.rules[index].active.live().next().is_some()
                 {
                     wanted.push((index, alerting));

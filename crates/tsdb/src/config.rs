@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use model::duration::PromDuration;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
 /// When an acknowledged sample is safe, and from what.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
     /// Synced to the disk before the answer: survives a power loss.
@@ -23,7 +23,7 @@ pub enum Durability {
 }
 
 /// The write-ahead log.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WalConfig {
     /// When an acknowledged sample is safe: `always` (default), `interval` or `os`.
@@ -51,7 +51,7 @@ impl Default for WalConfig {
 }
 
 /// Bounds of one tenant. 0 means "no bound".
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Series in the head.
@@ -85,7 +85,7 @@ impl Default for Limits {
 }
 
 /// Local storage.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The data folder. Each tenant has a folder of its own in it.

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use model::duration::PromDuration;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The alert manager: routing, silences, notifications, history.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Alertmanager's configuration file. Without one, alerts are shown and recorded and nobody is told.
@@ -36,7 +36,7 @@ pub struct Settings {
 }
 
 /// A program that `exec_configs` may run. It gets the notification as JSON on standard input and never sees a shell.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AllowedCommand {
     /// Absolute path.
@@ -46,7 +46,7 @@ pub struct AllowedCommand {
 }
 
 /// What is kept of the past.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistorySettings {
     /// Events older than this are removed.

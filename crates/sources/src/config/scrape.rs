@@ -206,6 +206,17 @@ impl ScrapeConfig {
         config
     }
 
+    /// Fills in what `global` decides, and checks: for a job that stands in no file.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its field.
+    pub fn inherit(&mut self, global: &Global) -> Result<(), String> {
+        self.finish(global).map_err(|wrong| match wrong.field.as_str() {
+            "" => wrong.message,
+            field => format!("{field}: {}", wrong.message),
+        })
+    }
+
     /// Fills in what `global` decides, and checks.
     ///
     /// # Errors

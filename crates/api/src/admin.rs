@@ -1,0 +1,72 @@
+//! `/api/v1/admin/tsdb/*`: deleting and copying data; off unless switched on.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::error::{ApiError, ErrorType};
+use crate::params::{self, Params};
+use crate::reply;
+use crate::server::Api;
+
+/// Runs storage work off the runtime.
+async fn work<T: Send + 'static>(
+    run: impl FnOnce() -> tsdb::Result<T> + Send + 'static,
+) -> Result<T, ApiError> {
+    let internal = |text: String| ApiError::new(ErrorType::Internal, text);
+    let done = tokio::task::spawn_blocking(run)
+        .await
+        .map_err(|err| internal(format!("the work ended early: {err}")))?;
+    done.map_err(|err| ApiError::from(model::SeamError::from(err)))
+}
+
+fn allowed(api: &Api) -> Result<(), ApiError> {
+    if api.web.enable_admin_api {
+        Ok(())
+    } else {
+        Err(ApiError::new(ErrorType::Unavailable, "admin APIs disabled; start with --web.enable-admin-api"))
+    }
+}
+
+/// `POST|PUT /api/v1/admin/tsdb/delete_series?match[]=…&start=&end=`
+pub(crate) async fn delete_series(
+    State(api): State<Arc<Api>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    allowed(&api)?;
+    let params = Params::read(&uri, &headers, &body)?;
+    let (tenant, range) = (params::tenant(&headers)?, params.range()?);
+    let selectors = params.selectors(&api.options)?;
+    if selectors.is_empty() {
+        return Err(ApiError::bad_data("no match[] parameter provided"));
+    }
+    let db = Arc::clone(&api.db);
+    work(move || db.delete_series(&tenant, &selectors, range)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `POST|PUT /api/v1/admin/tsdb/clean_tombstones`
+pub(crate) async fn clean_tombstones(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+    allowed(&api)?;
+    let db = Arc::clone(&api.db);
+    work(move || db.clean_tombstones()).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `POST|PUT /api/v1/admin/tsdb/snapshot`: a copy under `snapshots/` in the data folder.
+pub(crate) async fn snapshot(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+    allowed(&api)?;
+    let at = jiff::Timestamp::from_millisecond(api.clock.now().ms());
+    let name = at.map(|at| at.strftime("%Y%m%dT%H%M%SZ").to_string()).unwrap_or_default();
+    let name = format!("{name}-{:08x}", api.clock.now().ms() as u32);
+    let folder = api.db.config().path.join("snapshots").join(&name);
+    let db = Arc::clone(&api.db);
+    work(move || db.snapshot(&folder)).await?;
+    Ok(reply::success_of(&json!({ "name": name })))
+}

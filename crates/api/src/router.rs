@@ -1,0 +1,118 @@
+//! Every HTTP path, in one place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+
+use crate::error::{ApiError, ErrorType};
+use crate::metrics::{HandlerLabels, RequestLabels};
+use crate::server::{Api, Phase};
+use crate::{
+    admin, alertmanager, catalog, fleet, health, push, query, rules, self_metrics, status, targets, ui,
+};
+
+/// The paths and the layers around them.
+pub(crate) fn router(api: Arc<Api>) -> Router {
+    let data = Router::new()
+        .route("/api/v1/query", get(query::instant).post(query::instant))
+        .route("/api/v1/query_range", get(query::range).post(query::range))
+        .route("/api/v1/format_query", get(query::format).post(query::format))
+        .route("/api/v1/parse_query", get(query::parse).post(query::parse))
+        .route("/api/v1/query_exemplars", get(catalog::exemplars).post(catalog::exemplars))
+        .route("/api/v1/series", get(catalog::series).post(catalog::series))
+        .route("/api/v1/labels", get(catalog::label_names).post(catalog::label_names))
+        .route("/api/v1/label/{name}/values", get(catalog::label_values))
+        .route("/api/v1/metadata", get(catalog::metadata))
+        .route("/api/v1/write", post(push::remote_write))
+        .route("/api/v1/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
+        .route(
+            "/api/v1/admin/tsdb/clean_tombstones",
+            post(admin::clean_tombstones).put(admin::clean_tombstones),
+        )
+        .route("/api/v1/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
+        .route("/api/v1/status/tsdb", get(status::tsdb))
+        .route("/api/v1/rules", get(rules::rules))
+        .route("/api/v1/alerts", get(rules::alerts))
+        .route("/api/v1/targets", get(targets::targets))
+        .route("/api/v1/targets/metadata", get(targets::metadata))
+        .route("/api/v1/scrape_pools", get(targets::pools))
+        .route("/api/v2/status", get(alertmanager::status))
+        .route("/api/v2/receivers", get(alertmanager::receivers))
+        .route("/api/v2/alerts", get(alertmanager::alerts).post(alertmanager::post_alerts))
+        .route("/api/v2/alerts/groups", get(alertmanager::groups))
+        .route("/api/v2/silences", get(alertmanager::silences).post(alertmanager::post_silence))
+        .route("/api/v2/silence/{id}", get(alertmanager::silence).delete(alertmanager::delete_silence))
+        .route("/api/v1/fleet/topology", get(fleet::handlers::topology))
+        .route("/api/v1/fleet/state", get(fleet::handlers::state))
+        .route("/api/v1/fleet/stream", get(fleet::handlers::stream))
+        .route("/api/v1/fleet/history", get(fleet::handlers::history))
+        .route("/api/v1/fleet/rack/{id}", get(fleet::handlers::rack))
+        .route("/api/v1/fleet/find", get(fleet::handlers::find))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&api), when_ready));
+    let always = Router::new()
+        .route("/-/healthy", get(health::healthy))
+        .route("/-/ready", get(health::ready))
+        .route("/-/reload", post(health::reload).put(health::reload))
+        .route("/-/quit", post(health::quit).put(health::quit))
+        .route("/metrics", get(self_metrics::serve))
+        .route("/api/v1/status/buildinfo", get(status::build_info))
+        .route("/api/v1/status/config", get(status::config))
+        .route("/api/v1/status/flags", get(status::flags))
+        .route("/api/v1/status/runtimeinfo", get(status::runtime_info));
+    data.merge(always)
+        .fallback(get(ui::serve))
+        .layer(DefaultBodyLimit::max(api.web.max_body_bytes))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), measure))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(CompressionLayer::new())
+        .with_state(api)
+}
+
+/// Queries and pushes wait for recovery: until then they get 503, so that no answer lacks recovered data.
+async fn when_ready(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    match api.phase() {
+        Phase::Ready | Phase::Stopping => next.run(request).await,
+        Phase::Starting => ApiError {
+            retry_after: Some(1),
+            ..ApiError::new(ErrorType::Unavailable, "data is being recovered, try again in a moment")
+        }
+        .into_response(),
+    }
+}
+
+/// Counts and times every request, and ends those that take too long.
+async fn measure(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    // The pattern, not the path: its number is bounded.
+    let handler = request.extensions().get::<MatchedPath>().map_or("ui", MatchedPath::as_str).to_owned();
+    let started = tokio::time::Instant::now();
+    let limit = Duration::from_millis(u64::try_from(api.web.read_timeout.ms()).unwrap_or(u64::MAX));
+    let response = match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let message = format!("the request took longer than {} (web.read_timeout)", api.web.read_timeout);
+            ApiError::new(ErrorType::Timeout, message).into_response()
+        }
+    };
+    let code = response.status().as_u16();
+    let seconds = started.elapsed().as_secs_f64();
+    api.metrics.request_seconds.get_or_create(&HandlerLabels { handler: handler.clone() }).observe(seconds);
+    api.metrics.requests.get_or_create(&RequestLabels { handler, code }).inc();
+    response
+}
+
+/// A panic in one request ends that request only.
+fn panicked(cause: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    let text =
+        cause.downcast_ref::<String>().map(String::as_str).or_else(|| cause.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("no message");
+    tracing::error!(panic = text, "a request handler panicked");
+    ApiError::new(ErrorType::Internal, "internal error: the request handler panicked; see the server's log")
+        .into_response()
+}

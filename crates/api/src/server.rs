@@ -1,0 +1,260 @@
+//! The web server: what the handlers share, the listener, and an orderly end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use model::{Appender, Budget, Clock, Querier, Timestamp};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use crate::config::{QueryConfig, WebConfig};
+use crate::fleet::round::ActiveAlert;
+use crate::fleet::{AlertFeed, Fleet, FleetConfig};
+use crate::metrics::Metrics;
+use crate::router;
+
+/// Where the process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Data is being recovered.
+    Starting,
+    /// Everything is answered.
+    Ready,
+    /// Connections are drained.
+    Stopping,
+}
+
+/// What an operator asks of the process over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Read the configuration again.
+    Reload,
+    /// Shut down in good order.
+    Quit,
+}
+
+/// A command and where its outcome goes.
+#[derive(Debug)]
+pub struct CommandRequest {
+    /// What is asked.
+    pub command: Command,
+    /// `Err` holds what went wrong, for the person who asked.
+    pub answer: oneshot::Sender<Result<(), String>>,
+}
+
+/// The version of the program, as `/api/v1/status/buildinfo` shows it.
+#[derive(Clone, Debug)]
+pub struct BuildInfo {
+    /// The version.
+    pub version: &'static str,
+    /// The commit it was built from; may be empty.
+    pub revision: &'static str,
+}
+
+/// The parts that the API shows and uses.
+pub struct Parts {
+    /// Where series come from.
+    pub querier: Arc<dyn Querier>,
+    /// Where pushed samples go.
+    pub appender: Arc<dyn Appender>,
+    /// The database behind both.
+    pub db: Arc<tsdb::Db>,
+    /// Takes remote write requests.
+    pub remote_write: ingest::remote_write::Receiver,
+    /// The configuration file's text.
+    pub config_text: String,
+    /// What is scraped.
+    pub scraper: Arc<sources::scrape::Scraper>,
+    /// What is evaluated.
+    pub ruler: Arc<rules::Ruler>,
+    /// The alert manager.
+    pub dispatcher: alerts::Dispatcher,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Settings of the server.
+    pub web: WebConfig,
+    /// Settings of queries.
+    pub query: QueryConfig,
+    /// Which parts of the language are on.
+    pub options: promql::Options,
+    /// Which experimental ways of evaluation are on.
+    pub eval_options: promql::EvalOptions,
+    /// The fleet map.
+    pub fleet: FleetConfig,
+    /// When the process started.
+    pub started: Timestamp,
+    /// How long samples are kept, in words.
+    pub retention: String,
+    /// What `/metrics` shows.
+    pub registry: Arc<Registry>,
+    /// This crate's own metrics.
+    pub metrics: Metrics,
+    /// The life of the process.
+    pub phase: watch::Receiver<Phase>,
+    /// Where commands go.
+    pub commands: mpsc::Sender<CommandRequest>,
+    /// The version.
+    pub build: BuildInfo,
+}
+
+/// What every handler gets.
+pub(crate) struct Api {
+    pub(crate) querier: Arc<dyn Querier>,
+    pub(crate) appender: Arc<dyn Appender>,
+    pub(crate) db: Arc<tsdb::Db>,
+    pub(crate) remote_write: ingest::remote_write::Receiver,
+    pub(crate) config_text: String,
+    pub(crate) scraper: Arc<sources::scrape::Scraper>,
+    pub(crate) ruler: Arc<rules::Ruler>,
+    pub(crate) dispatcher: alerts::Dispatcher,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) web: WebConfig,
+    pub(crate) query: QueryConfig,
+    pub(crate) options: promql::Options,
+    pub(crate) eval_options: promql::EvalOptions,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) started: Timestamp,
+    pub(crate) retention: String,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: Metrics,
+    pub(crate) build: BuildInfo,
+    /// Memory of all queries together.
+    pub(crate) budget: Arc<Budget>,
+    /// Places for queries that run at once.
+    pub(crate) slots: Arc<Semaphore>,
+    phase: watch::Receiver<Phase>,
+    commands: mpsc::Sender<CommandRequest>,
+}
+
+impl Api {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let budget =
+            Budget::new("memory of all queries (query.max_total_bytes)", parts.query.max_total_bytes, None);
+        let slots = Arc::new(Semaphore::new(parts.query.max_concurrency.max(1)));
+        let (querier, clock) = (Arc::clone(&parts.querier), Arc::clone(&parts.clock));
+        let fleet = Fleet::new(parts.fleet, querier, clock, alert_feed(&parts.dispatcher));
+        Arc::new(Self {
+            eval_options: parts.eval_options,
+            fleet,
+            started: parts.started,
+            retention: parts.retention,
+            querier: parts.querier,
+            appender: parts.appender,
+            db: parts.db,
+            remote_write: parts.remote_write,
+            config_text: parts.config_text,
+            scraper: parts.scraper,
+            ruler: parts.ruler,
+            dispatcher: parts.dispatcher,
+            clock: parts.clock,
+            web: parts.web,
+            query: parts.query,
+            options: parts.options,
+            registry: parts.registry,
+            metrics: parts.metrics,
+            build: parts.build,
+            budget,
+            slots,
+            phase: parts.phase,
+            commands: parts.commands,
+        })
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Ends when the server stops.
+    pub(crate) async fn stopping(&self) {
+        // An error means that the sender is gone: time to stop as well.
+        drop(self.phase.clone().wait_for(|phase| *phase == Phase::Stopping).await);
+    }
+
+    /// Hands a command to the process and waits for the outcome.
+    pub(crate) async fn command(&self, command: Command) -> Result<(), String> {
+        let (answer, outcome) = oneshot::channel();
+        let gone = || "the server is shutting down".to_owned();
+        self.commands.send(CommandRequest { command, answer }).await.map_err(|_| gone())?;
+        outcome.await.map_err(|_| gone())?
+    }
+}
+
+/// The alert manager's active alerts, as far as the map needs them.
+fn alert_feed(dispatcher: &alerts::Dispatcher) -> AlertFeed {
+    let dispatcher = dispatcher.clone();
+    Arc::new(move || {
+        let active = match alerts::api::alerts(&dispatcher, &alerts::api::AlertQuery::default()) {
+            Ok(active) => active,
+            Err(err) => {
+                tracing::warn!(error = %err, "the alerts for the fleet map cannot be read");
+                return Vec::new();
+            }
+        };
+        let of = |alert: alerts::api::GettableAlert| {
+            let labels = model::Labels::from_pairs(&alert.labels);
+            let text = |from: &std::collections::BTreeMap<String, String>, name: &str| {
+                from.get(name).cloned().unwrap_or_default()
+            };
+            Some(ActiveAlert {
+                server: ActiveAlert::server_of(&labels)?.to_owned(),
+                name: text(&alert.labels, "alertname"),
+                severity: text(&alert.labels, "severity"),
+                since_ms: alert.starts_at.0.ms(),
+                silenced: !alert.status.silenced_by.is_empty(),
+                inhibited: !alert.status.inhibited_by.is_empty(),
+                summary: text(&alert.annotations, "summary"),
+            })
+        };
+        active.into_iter().filter_map(of).collect()
+    })
+}
+
+/// The address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}; choose another with --web.listen-address")]
+pub struct ListenError {
+    address: String,
+    source: std::io::Error,
+}
+
+/// A bound listener, so that the address is known before anything is served.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds `web.listen_address`.
+    ///
+    /// # Errors
+    /// [`ListenError`] when the address is taken or not ours.
+    pub async fn bind(address: &str) -> Result<Self, ListenError> {
+        let refused = |source| ListenError { address: address.to_owned(), source };
+        // `:9090` means every address, as in Prometheus.
+        let full = if address.starts_with(':') { format!("0.0.0.0{address}") } else { address.to_owned() };
+        let listener = TcpListener::bind(full.as_str()).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address with its real port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the phase is [`Phase::Stopping`], then lets running requests finish.
+    ///
+    /// # Errors
+    /// When the listener breaks.
+    pub async fn serve(self, parts: Parts) -> std::io::Result<()> {
+        let api = Api::new(parts);
+        let fleet = tokio::spawn(Arc::clone(&api.fleet).run());
+        let stopped = Arc::clone(&api);
+        let stopping = async move { stopped.stopping().await };
+        let served = axum::serve(self.listener, router::router(api)).with_graceful_shutdown(stopping).await;
+        fleet.abort();
+        served
+    }
+}

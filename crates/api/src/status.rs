@@ -1,0 +1,113 @@
+//! `/api/v1/status/*`: what runs here.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::json;
+
+use crate::reply;
+use crate::server::Api;
+
+/// `GET /api/v1/status/buildinfo`. Clients read the version to know which API to expect, so it names the Prometheus release whose
+/// API this is; ours is beside it.
+pub(crate) async fn build_info(State(api): State<Arc<Api>>) -> Response {
+    reply::success_of(&json!({
+        "version": PROMETHEUS_API,
+        "revision": api.build.revision,
+        "branch": "",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": "",
+        "application": "bellwether",
+        "bellwetherVersion": api.build.version,
+    }))
+}
+
+/// The Prometheus release whose HTTP API is served.
+const PROMETHEUS_API: &str = "3.14.0";
+
+/// `GET /api/v1/status/runtimeinfo`
+pub(crate) async fn runtime_info(State(api): State<Arc<Api>>) -> Response {
+    let started =
+        jiff::Timestamp::from_millisecond(api.started.ms()).map(|at| at.to_string()).unwrap_or_default();
+    let now =
+        jiff::Timestamp::from_millisecond(api.clock.now().ms()).map(|at| at.to_string()).unwrap_or_default();
+    let folder = std::env::current_dir().map(|folder| folder.display().to_string()).unwrap_or_default();
+    reply::success_of(&json!({
+        "startTime": started,
+        "CWD": folder,
+        "hostname": rustix::system::uname().nodename().to_string_lossy(),
+        "serverTime": now,
+        "reloadConfigSuccess": true,
+        "goroutineCount": 0,
+        "GOMAXPROCS": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        "GOMEMLIMIT": 0,
+        "GOGC": "",
+        "GODEBUG": "",
+        "storageRetention": api.retention,
+    }))
+}
+
+/// `GET /api/v1/status/config`: the configuration file as it was read.
+pub(crate) async fn config(State(api): State<Arc<Api>>) -> Response {
+    reply::success_of(&json!({ "yaml": api.config_text }))
+}
+
+/// `GET /api/v1/status/flags`: settings of the server, under the names of their flags.
+pub(crate) async fn flags(State(api): State<Arc<Api>>) -> Response {
+    let mut flags = serde_json::Map::new();
+    for (section, value) in [
+        ("web", serde_json::to_value(&api.web)),
+        ("query", serde_json::to_value(&api.query)),
+        ("storage", serde_json::to_value(api.db.config())),
+    ] {
+        flatten(section, &value.unwrap_or_default(), &mut flags);
+    }
+    reply::success_of(&flags)
+}
+
+fn flatten(path: &str, value: &serde_json::Value, out: &mut serde_json::Map<String, serde_json::Value>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields
+                .iter()
+                .for_each(|(name, value)| flatten(&format!("{path}.{}", name.replace('_', "-")), value, out));
+        }
+        serde_json::Value::String(text) => drop(out.insert(path.to_owned(), text.clone().into())),
+        other => drop(out.insert(path.to_owned(), other.to_string().into())),
+    }
+}
+
+/// `GET /api/v1/status/tsdb?limit=N`: what the head holds, and what its labels cost.
+pub(crate) async fn tsdb(
+    State(api): State<Arc<Api>>,
+    uri: axum::http::Uri,
+    headers: axum::http::HeaderMap,
+) -> Result<Response, crate::error::ApiError> {
+    let params = crate::params::Params::read(&uri, &headers, &axum::body::Bytes::new())?;
+    let tenant = crate::params::tenant(&headers)?;
+    let limit = match params.limit("limit")? {
+        0 => 10,
+        limit => limit.min(10_000),
+    };
+    let db = Arc::clone(&api.db);
+    let stats = tokio::task::spawn_blocking(move || db.stats(&tenant, limit)).await;
+    let stats = stats.ok().flatten().unwrap_or_default();
+    Ok(reply::success_of(&json!({
+        "headStats": {
+            "numSeries": stats.series,
+            "numLabelPairs": stats.label_pairs,
+            "chunkCount": stats.chunks,
+            "minTime": stats.min_time.unwrap_or(i64::MAX),
+            "maxTime": stats.max_time.unwrap_or(i64::MIN),
+        },
+        "seriesCountByMetricName": stats.series_by_metric,
+        "labelValueCountByLabelName": stats.values_by_label,
+        "memoryInBytesByLabelName": stats.bytes_by_label,
+        "seriesCountByLabelValuePair": stats.series_by_pair,
+        // Beside Prometheus' own fields.
+        "memoryBytesByKind": stats.memory_bytes,
+        "blocks": { "count": stats.blocks, "bytes": stats.blocks_bytes, "samples": stats.blocks_samples },
+    })))
+}

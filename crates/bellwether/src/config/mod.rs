@@ -1,0 +1,326 @@
+//! The configuration: defaults < file < environment < flags.
+//!
+//! One YAML file. Sections that Prometheus defines are read by `sources`, ours here (`split` takes the text apart so that both
+//! name the right line). Our sections are one typed tree, [`Settings`]; its JSON schema gives the flags, the environment
+//! variables and the reference.
+
+pub(crate) mod leaves;
+pub(crate) mod overrides;
+mod split;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context, bail};
+use leaves::Leaf;
+use overrides::Override;
+use promql::{EvalOptions, Options};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sources::config::{Mode, PrometheusFile, ScrapeConfig};
+
+use crate::telemetry::LogConfig;
+
+/// Our sections of the file.
+const OURS: &[&str] = &["alerts", "fleet", "ingest", "log", "query", "rules", "sources", "web"];
+/// The section with fields of both.
+const SHARED: (&str, &[&str]) = ("storage", &["tsdb", "exemplars"]);
+
+/// Everything that can be set besides Prometheus' own sections.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// Storage on the local disk.
+    pub storage: tsdb::Config,
+    /// The web server.
+    pub web: api::WebConfig,
+    /// Queries.
+    pub query: api::QueryConfig,
+    /// What is looked at besides scrape targets.
+    pub sources: SourcesConfig,
+    /// What may come in, scraped or pushed.
+    pub ingest: ingest::Config,
+    /// Recording and alerting rules.
+    pub rules: RulesConfig,
+    /// The alert manager.
+    pub alerts: alerts::Settings,
+    /// The fleet map.
+    pub fleet: api::FleetConfig,
+    /// Logging.
+    pub log: LogConfig,
+}
+
+/// What is looked at besides scrape targets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SourcesConfig {
+    /// This host.
+    pub host: sources::host::Config,
+    /// This server's own metrics.
+    #[serde(rename = "self")]
+    pub own: SelfConfig,
+}
+
+/// The server's own metrics as a target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SelfConfig {
+    /// Whether the server's own metrics are stored.
+    pub enabled: bool,
+    /// How often.
+    pub interval: model::duration::PromDuration,
+}
+
+impl Default for SelfConfig {
+    fn default() -> Self {
+        Self { enabled: true, interval: model::duration::PromDuration(15_000) }
+    }
+}
+
+/// Recording and alerting rules.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RulesConfig {
+    /// How rules are evaluated.
+    pub evaluation: rules::Config,
+    /// Whether the rules that ship with the server are evaluated.
+    pub shipped: bool,
+    /// Multiplies every `for` and `keep_firing_for` of the shipped rules: less than 1 alerts sooner and more often.
+    pub shipped_time_scale: f64,
+}
+
+impl Default for RulesConfig {
+    fn default() -> Self {
+        Self { evaluation: rules::Config::default(), shipped: true, shipped_time_scale: 1.0 }
+    }
+}
+
+/// What was given on the command line and in the environment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Given {
+    /// `--config.file`
+    pub file: Option<PathBuf>,
+    /// Settings, in the order in which they apply.
+    pub overrides: Vec<Override>,
+    /// `--scrape`
+    pub scrape: Vec<String>,
+    /// `--enable-feature`
+    pub features: Vec<String>,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Our sections.
+    pub settings: Settings,
+    /// Prometheus' sections, with the targets of `--scrape`.
+    pub prometheus: PrometheusFile,
+    /// Parts of PromQL that are on.
+    pub options: Options,
+    /// Ways of evaluation that are on.
+    pub eval_options: EvalOptions,
+    /// The file's text; empty without a file.
+    pub text: String,
+}
+
+impl Config {
+    /// Reads the file that was given and applies the rest.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with file, line and field, or with the flag or variable.
+    pub(crate) fn load(given: &Given) -> anyhow::Result<Self> {
+        let mut config = match &given.file {
+            None => Self::parse("", Path::new("bellwether.yml"))?,
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                Self::parse(&text, path)?
+            }
+        };
+        for one in &given.overrides {
+            config.settings.set(one)?;
+        }
+        config.settings.check()?;
+        (config.options, config.eval_options) = features(&given.features)?;
+        if !given.scrape.is_empty() {
+            config.prometheus.scrape_configs.push(quick_job(&given.scrape, &config.prometheus)?);
+        }
+        Ok(config)
+    }
+
+    /// Reads a text that stands for the file `path`.
+    fn parse(text: &str, path: &Path) -> anyhow::Result<Self> {
+        let halves = split::split(text, OURS, SHARED);
+        let prometheus = PrometheusFile::parse(&halves.prometheus, path, Mode::Server)?;
+        let ours = serde_saphyr::from_str_with_options::<Option<Settings>>(
+            &halves.ours,
+            serde_saphyr::options! { with_snippet: false },
+        );
+        let mut settings = ours.map(Option::unwrap_or_default).map_err(|err| {
+            let place =
+                err.location().map(|at| format!(":{}:{}", at.line(), at.column())).unwrap_or_default();
+            anyhow::anyhow!("{}{place}: {err}", path.display())
+        })?;
+        settings.adopt(&prometheus);
+        Ok(Self {
+            settings,
+            prometheus,
+            options: Options::default(),
+            eval_options: EvalOptions::default(),
+            text: text.to_owned(),
+        })
+    }
+}
+
+impl Settings {
+    /// Sets one field.
+    fn set(&mut self, given: &Override) -> anyhow::Result<()> {
+        let Some((section, rest)) = given.path.split_first() else { bail!("a setting needs a path") };
+        match section.as_str() {
+            "storage" => overrides::apply(&mut self.storage, rest, given)?,
+            "web" => overrides::apply(&mut self.web, rest, given)?,
+            "query" => overrides::apply(&mut self.query, rest, given)?,
+            "sources" => overrides::apply(&mut self.sources, rest, given)?,
+            "ingest" => overrides::apply(&mut self.ingest, rest, given)?,
+            "rules" => overrides::apply(&mut self.rules, rest, given)?,
+            "alerts" => overrides::apply(&mut self.alerts, rest, given)?,
+            "fleet" => overrides::apply(&mut self.fleet, rest, given)?,
+            "log" => overrides::apply(&mut self.log, rest, given)?,
+            other => bail!("{}: there is no section {other:?}", given.origin),
+        }
+        Ok(())
+    }
+
+    /// Takes over what Prometheus' `storage` section says.
+    fn adopt(&mut self, prometheus: &PrometheusFile) {
+        if let Some(tsdb) = &prometheus.storage.tsdb {
+            if tsdb.out_of_order_time_window.ms() > 0 {
+                self.storage.out_of_order_window = tsdb.out_of_order_time_window;
+            }
+            if let Some(time) = tsdb.retention.as_ref().and_then(|retention| retention.time) {
+                self.storage.retention = time;
+            }
+            if let Some(size) = tsdb.retention.as_ref().and_then(|retention| retention.size) {
+                self.storage.retention_bytes = size.0;
+            }
+        }
+        let exemplars = prometheus.storage.exemplars.as_ref().and_then(|exemplars| exemplars.max_exemplars);
+        if let Some(count) = exemplars.and_then(|count| usize::try_from(count).ok()) {
+            self.storage.limits.exemplars = count;
+        }
+    }
+
+    /// Checks what the types cannot.
+    fn check(&self) -> anyhow::Result<()> {
+        let host = &self.sources.host;
+        for (name, interval) in [
+            ("sources.host.interval", host.interval),
+            ("sources.self.interval", self.sources.own.interval),
+            ("fleet.interval", self.fleet.interval),
+        ] {
+            if interval.ms() < 1000 {
+                bail!("{name} is {interval}: the shortest interval is 1s");
+            }
+        }
+        if !(self.rules.shipped_time_scale > 0.0 && self.rules.shipped_time_scale.is_finite()) {
+            bail!("rules.shipped_time_scale is {}: it must be above 0", self.rules.shipped_time_scale);
+        }
+        self.storage.check()?;
+        Ok(())
+    }
+}
+
+/// The job of `--scrape`.
+fn quick_job(targets: &[String], file: &PrometheusFile) -> anyhow::Result<ScrapeConfig> {
+    for target in targets {
+        let port = target.rsplit_once(':').map(|(_, port)| port);
+        if target.contains("://") || port.is_none_or(|port| port.parse::<u16>().is_err()) {
+            bail!("--scrape={target}: give host:port, without http:// or a path");
+        }
+    }
+    if file.scrape_configs.iter().any(|config| config.job_name == "scrape") {
+        bail!("--scrape adds a job named \"scrape\", which the configuration file has already");
+    }
+    let mut job = ScrapeConfig::new("scrape", targets.to_vec());
+    job.inherit(&file.global).map_err(anyhow::Error::msg)?;
+    Ok(job)
+}
+
+/// Prometheus' feature names.
+fn features(names: &[String]) -> anyhow::Result<(Options, EvalOptions)> {
+    let (mut options, mut eval) = (Options::default(), EvalOptions::default());
+    for name in names {
+        match name.as_str() {
+            "promql-experimental-functions" => options.experimental_functions = true,
+            "promql-duration-expr" => options.duration_expressions = true,
+            "promql-extended-range-selectors" => options.extended_range_selectors = true,
+            "promql-binop-fill-modifiers" => options.fill_modifiers = true,
+            "promql-delayed-name-removal" => eval.delayed_name_removal = true,
+            "type-and-unit-labels" => eval.type_and_unit_labels = true,
+            "created-timestamp-zero-ingestion" | "st-storage" => eval.start_timestamps = true,
+            // Always on here.
+            "native-histograms"
+            | "exemplar-storage"
+            | "promql-at-modifier"
+            | "promql-negative-offset"
+            | "promql-per-step-stats"
+            | "remote-write-receiver"
+            | "utf8-names" => {}
+            other => bail!("--enable-feature={other}: there is no such feature"),
+        }
+    }
+    Ok((options, eval))
+}
+
+/// The scalar settings, found once.
+pub(crate) fn leaves() -> &'static [Leaf] {
+    static LEAVES: OnceLock<Vec<Leaf>> = OnceLock::new();
+    LEAVES.get_or_init(|| leaves::leaves(schemars::schema_for!(Settings).as_value()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use overrides::Origin;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("b.yml")).map_err(|err| format!("{err:#}"))
+    }
+
+    #[test]
+    fn prometheus_and_our_sections_share_a_file() {
+        let text = "global:\n  scrape_interval: 7s\nstorage:\n  path: /d\n  tsdb:\n    retention: {time: 3d}\nsources:\n  host: {enabled: false}\nscrape_configs:\n  - job_name: a\n";
+        let config = parse(text).unwrap();
+        assert_eq!(config.settings.storage.path, Path::new("/d"));
+        assert_eq!(config.settings.storage.retention.ms(), 3 * 86_400_000);
+        assert!(!config.settings.sources.host.enabled);
+        assert_eq!(config.prometheus.global.scrape_interval.ms(), 7000);
+        assert_eq!(config.prometheus.scrape_configs[0].job_name, "a");
+    }
+
+    #[test]
+    fn errors_name_the_line_in_either_half() {
+        let err = parse("web:\n  listen_adress: x\n").unwrap_err();
+        assert!(err.contains("b.yml:2") && err.contains("listen_adress"), "{err}");
+        let err = parse("web:\n  page_title: x\nglobals:\n  a: b\n").unwrap_err();
+        assert!(err.contains("b.yml:3") && err.contains("globals"), "{err}");
+    }
+
+    #[test]
+    fn overrides_win() {
+        let mut settings = parse("web: {page_title: file}\n").unwrap().settings;
+        let path = vec!["web".to_owned(), "page_title".to_owned()];
+        let origin = Origin::Flag("web.page-title".into());
+        settings.set(&Override { path, text: "flag".into(), origin }).unwrap();
+        assert_eq!(settings.web.page_title, "flag");
+    }
+
+    #[test]
+    fn quick_targets_are_checked() {
+        let file = PrometheusFile::default();
+        assert!(quick_job(&["a:9100".into()], &file).is_ok());
+        for bad in ["a", "http://a:9100", "a:b"] {
+            assert!(quick_job(&[bad.into()], &file).is_err(), "{bad}");
+        }
+    }
+}

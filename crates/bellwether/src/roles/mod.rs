@@ -1,0 +1,420 @@
+//! The server, wired: one function, top to bottom. A role is a choice of implementations and nothing more.
+
+mod own;
+mod shutdown;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use api::{Command, CommandRequest, Listener, Phase};
+use model::time::SystemClock;
+use model::{Appender, Clock, Querier, TenantId};
+use prometheus_client::registry::Registry;
+use rules::{RuleFile, Ruler};
+use sources::scrape::{InProcess, Scraper};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{Config, Given};
+use crate::telemetry;
+use shutdown::{Asked, Signals};
+
+/// How long running requests and notifications may take to finish when the server stops.
+const GRACE: Duration = Duration::from_secs(10);
+/// Portions of rules that are evaluated at once.
+const RULE_CONCURRENCY: usize = 4;
+/// How often storage looks whether there is background work.
+const MAINTENANCE: Duration = Duration::from_secs(5);
+/// Commands over HTTP that wait.
+const COMMANDS: usize = 8;
+
+/// Every metric struct of the server, registered.
+struct Metrics {
+    process: telemetry::Metrics,
+    tsdb: tsdb::Metrics,
+    state: state::Metrics,
+    ingest: ingest::Metrics,
+    scrape: sources::scrape::Metrics,
+    rules: rules::Metrics,
+    alerts: alerts::Metrics,
+    api: api::Metrics,
+}
+
+impl Metrics {
+    fn new(root: &mut Registry, clock: &dyn Clock) -> Self {
+        let process = telemetry::Metrics::new(root, clock.now());
+        let registry = root.sub_registry_with_prefix("bellwether");
+        Self {
+            process,
+            tsdb: tsdb::Metrics::new(registry),
+            state: state::Metrics::new(registry),
+            ingest: ingest::Metrics::new(registry),
+            scrape: sources::scrape::Metrics::new(registry),
+            rules: rules::Metrics::new(registry),
+            alerts: alerts::Metrics::new(registry),
+            api: api::Metrics::new(registry),
+        }
+    }
+}
+
+/// A registry as the server has it, for the reference.
+pub(crate) fn all_metrics() -> Registry {
+    let mut registry = Registry::default();
+    drop(Metrics::new(&mut registry, &SystemClock));
+    registry
+}
+
+/// Runs the server until it is told to end.
+pub(crate) fn serve(given: Given) -> anyhow::Result<ExitCode> {
+    let config = Config::load(&given)?;
+    telemetry::start_logging(&config.settings.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(server(given, config));
+    // A thread that hangs on a dead mount must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn server(given: Given, config: Config) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry, &*clock);
+    let registry = Arc::new(registry);
+    let settings = &config.settings;
+    let started = clock.now();
+
+    // The port first: when it is taken, no data is touched.
+    let listener = Listener::bind(&settings.web.listen_address).await?;
+    let url = external_url(&settings.web.external_url, &listener);
+
+    let existed = settings.storage.path.exists();
+    create_private(&settings.storage.path)?;
+    let db = open_storage(settings.storage.clone(), &clock, metrics.tsdb.clone()).await?;
+    let state_path = settings.storage.path.join("state.sqlite");
+    let state = state::Store::open(&state_path, state::Config::default(), metrics.state.clone())?;
+    let state = Arc::new(state);
+    let storage = Arc::clone(&db) as Arc<dyn Appender>;
+    let gate =
+        ingest::Gate::new(storage, Arc::clone(&clock), settings.ingest.clone(), metrics.ingest.clone())?;
+    let gate: Arc<dyn Appender> = Arc::new(gate);
+    let querier: Arc<dyn Querier> = Arc::clone(&db) as Arc<dyn Querier>;
+    let maintenance = db.start_maintenance(MAINTENANCE)?;
+
+    let history_path = settings.storage.path.join("alerts.sqlite");
+    let dispatcher = alerts::Dispatcher::start(alerts::Parts {
+        settings: alerts::Settings { external_url: url.clone(), ..settings.alerts.clone() },
+        config: alert_routes(settings.alerts.config_file.as_deref())?,
+        state: Arc::clone(&state) as Arc<dyn model::StateStore>,
+        history: Some(Arc::new(alerts::History::open(
+            &history_path,
+            &settings.alerts.history,
+            metrics.alerts.clone(),
+        )?)),
+        clock: Arc::clone(&clock),
+        metrics: metrics.alerts.clone(),
+        seed: seed(started),
+    })
+    .await?;
+
+    let ruler = Arc::new(Ruler::new(rules::Context {
+        tenant: TenantId::default(),
+        evaluator: Arc::new(rules::Engine::new(
+            Arc::clone(&querier),
+            config.eval_options.clone(),
+            promql::Limits { max_samples: settings.query.max_samples as u64, ..promql::Limits::default() },
+            model::Budget::new(
+                "memory of all rules (query.max_total_bytes)",
+                settings.query.max_total_bytes,
+                None,
+            ),
+            settings.query.timeout.to_std(),
+            RULE_CONCURRENCY,
+        )),
+        querier: Arc::clone(&querier),
+        appender: Arc::clone(&gate),
+        notifier: Arc::new(dispatcher.clone()),
+        clock: Arc::clone(&clock),
+        metrics: Arc::new(metrics.rules),
+        config: settings.rules.evaluation.clone(),
+        language: config.options.clone(),
+        settings: parking_lot::RwLock::default(),
+    }));
+    let scraper = Arc::new(Scraper::new(sources::scrape::Parts {
+        appender: Arc::clone(&gate),
+        clock: Arc::clone(&clock),
+        tenant: TenantId::default(),
+        metrics: metrics.scrape.clone(),
+        seed: seed(started),
+        max_body_bytes: sources::scrape::Parts::MAX_BODY_BYTES,
+    }));
+    let rule_files = load_rules(&config)?;
+    ruler.load(&rule_files, rule_settings(&config, &url)).await;
+    scraper.apply(config.prometheus.scrape_configs.clone()).await?;
+    let watched = add_own_sources(&config, &scraper, &registry, &clock)?;
+    metrics.process.reloaded(true, &clock);
+
+    let (phase, phase_seen) = watch::channel(Phase::Ready);
+    let (commands, mut asked) = mpsc::channel::<CommandRequest>(COMMANDS);
+    announce(&url, &config, &watched, existed.then(|| db.recovered().to_string()));
+    let serving = tokio::spawn(listener.serve(api::Parts {
+        querier,
+        appender: gate,
+        db: Arc::clone(&db),
+        scraper: Arc::clone(&scraper),
+        ruler: Arc::clone(&ruler),
+        dispatcher: dispatcher.clone(),
+        clock: Arc::clone(&clock),
+        web: settings.web.clone(),
+        query: settings.query.clone(),
+        options: config.options.clone(),
+        eval_options: config.eval_options.clone(),
+        fleet: settings.fleet.clone(),
+        started,
+        retention: settings.storage.retention.to_string(),
+        config_text: config.text.clone(),
+        registry: Arc::clone(&registry),
+        metrics: metrics.api.clone(),
+        remote_write: ingest::remote_write::Receiver::new(
+            &settings.ingest,
+            metrics.ingest.clone(),
+            seed(started),
+        ),
+        phase: phase_seen,
+        commands,
+        build: api::BuildInfo { version: env!("CARGO_PKG_VERSION"), revision: "" },
+    }));
+
+    let running = Running { given, url, scraper, ruler, dispatcher, metrics: metrics.process, clock };
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Asked::Stop => break,
+                // Logged and counted where it failed; the old configuration stays in force.
+                Asked::Reload => drop(running.reload().await),
+            },
+            request = asked.recv() => match request {
+                None => break,
+                Some(CommandRequest { command: Command::Quit, answer }) => {
+                    drop(answer.send(Ok(())));
+                    break;
+                }
+                Some(CommandRequest { command: Command::Reload, answer }) => {
+                    let outcome = running.reload().await.map_err(|err| format!("{err:#}"));
+                    drop(answer.send(outcome));
+                }
+            },
+        }
+    }
+
+    tracing::info!("stopping: no more scrapes and evaluations, requests are finished, data is flushed");
+    phase.send_replace(Phase::Stopping);
+    running.scraper.shutdown().await;
+    running.ruler.stop().await;
+    running.dispatcher.stop(GRACE).await;
+    match tokio::time::timeout(GRACE, serving).await {
+        Ok(served) => served.context("the web server ended early")?.context("the web server failed")?,
+        Err(_) => tracing::warn!("requests that were still running after {GRACE:?} are dropped"),
+    }
+    let end = move || {
+        drop(maintenance);
+        db.flush()
+    };
+    tokio::task::spawn_blocking(end).await??;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What a reload changes.
+struct Running {
+    given: Given,
+    url: String,
+    scraper: Arc<Scraper>,
+    ruler: Arc<Ruler>,
+    dispatcher: alerts::Dispatcher,
+    metrics: telemetry::Metrics,
+    clock: Arc<dyn Clock>,
+}
+
+impl Running {
+    /// Reads everything anew, and only when all of it is right puts it in force.
+    async fn reload(&self) -> anyhow::Result<()> {
+        let result = self.try_reload().await;
+        self.metrics.reloaded(result.is_ok(), &self.clock);
+        match &result {
+            Ok(()) => tracing::info!("the configuration was read again and is in force"),
+            Err(err) => {
+                tracing::error!(error = %format!("{err:#}"), "the configuration was refused, the old one stays in force")
+            }
+        }
+        result
+    }
+
+    async fn try_reload(&self) -> anyhow::Result<()> {
+        let config = Config::load(&self.given)?;
+        let rule_files = load_rules(&config)?;
+        let routes = alert_routes(config.settings.alerts.config_file.as_deref())?;
+        self.scraper.apply(config.prometheus.scrape_configs.clone()).await?;
+        self.dispatcher.reload(routes)?;
+        self.ruler.load(&rule_files, rule_settings(&config, &self.url)).await;
+        Ok(())
+    }
+}
+
+/// Creates the data folder for its owner alone; one that exists stays as it is.
+fn create_private(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    created.with_context(|| format!("cannot create the data folder {} (--storage.path)", path.display()))
+}
+
+async fn open_storage(
+    config: tsdb::Config,
+    clock: &Arc<dyn Clock>,
+    metrics: tsdb::Metrics,
+) -> anyhow::Result<Arc<tsdb::Db>> {
+    let clock = Arc::clone(clock);
+    let open = move || tsdb::Db::open(config, clock, Arc::new(tsdb::RealDisk), metrics);
+    Ok(tokio::task::spawn_blocking(open).await??)
+}
+
+/// The routes that people gave, or none: alerts are then shown and kept.
+fn alert_routes(file: Option<&Path>) -> anyhow::Result<alerts::Config> {
+    match file {
+        None => Ok(alerts::Config::record_only()),
+        Some(path) => alerts::Config::load_file(path).with_context(|| path.display().to_string()),
+    }
+}
+
+/// The shipped rules and those of `rule_files`.
+pub(crate) fn load_rules(config: &Config) -> anyhow::Result<Vec<RuleFile>> {
+    let mut files = Vec::new();
+    if config.settings.rules.shipped {
+        files.extend(shipped_rules(config.settings.rules.shipped_time_scale, &config.options)?);
+    }
+    files.extend(rules::file::load_all(&config.prometheus.rule_files, Path::new(""), &config.options)?);
+    Ok(files)
+}
+
+/// The shipped rules, with every waiting time multiplied.
+fn shipped_rules(time_scale: f64, options: &promql::Options) -> anyhow::Result<Vec<RuleFile>> {
+    let files = rules::shipped::load(options)
+        .map_err(|problems| anyhow::anyhow!("the shipped rules are wrong: {problems:?}"))?;
+    let scaled = |ms: i64| (ms as f64 * time_scale).round() as i64;
+    let scale_rule = |rule: &Arc<rules::Rule>| {
+        let mut rule = rules::Rule::clone(rule);
+        if let rules::Kind::Alerting(alerting) = &mut rule.kind {
+            alerting.hold_ms = scaled(alerting.hold_ms);
+            alerting.keep_firing_for_ms = scaled(alerting.keep_firing_for_ms);
+        }
+        Arc::new(rule)
+    };
+    let scale_group = |group: &Arc<rules::RuleGroup>| {
+        let mut group = rules::RuleGroup::clone(group);
+        group.rules = group.rules.iter().map(scale_rule).collect();
+        Arc::new(group)
+    };
+    let scale_file =
+        |file: RuleFile| RuleFile { groups: file.groups.iter().map(scale_group).collect(), ..file };
+    Ok(files.into_iter().map(scale_file).collect())
+}
+
+fn rule_settings(config: &Config, url: &str) -> rules::Settings {
+    let global = &config.prometheus.global;
+    rules::Settings {
+        interval_ms: global.evaluation_interval.ms(),
+        query_offset_ms: global.rule_query_offset.ms(),
+        external_labels: global.external_labels(),
+        external_url: url.to_owned(),
+        alert_relabel: config.prometheus.alerting.alert_relabel_configs.0.clone(),
+    }
+}
+
+/// This host and this server as targets; what they are, in words.
+fn add_own_sources(
+    config: &Config,
+    scraper: &Scraper,
+    registry: &Arc<Registry>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Vec<String>> {
+    let mut words = Vec::new();
+    let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let sources = &config.settings.sources;
+    let source = |job: &str, instance: &str, interval, collect| InProcess {
+        job: job.to_owned(),
+        instance: instance.to_owned(),
+        labels: BTreeMap::new(),
+        interval,
+        timeout: interval,
+        honor_labels: false,
+        collect,
+    };
+    if sources.host.enabled {
+        let instance = if sources.host.instance.is_empty() { &host_name } else { &sources.host.instance };
+        let host = Arc::new(sources::host::Host::new(&sources.host, Arc::clone(clock))?);
+        let collect: sources::scrape::Collector = Arc::new(move || {
+            let host = Arc::clone(&host);
+            Box::pin(async move { host.collect().await })
+        });
+        scraper.add(&source(&sources.host.job, instance, sources.host.interval, collect));
+        words.push(format!("this host ({instance}) every {}", sources.host.interval));
+    }
+    if sources.own.enabled {
+        scraper.add(&source(
+            "bellwether",
+            &host_name,
+            sources.own.interval,
+            own::collector(Arc::clone(registry)),
+        ));
+        words.push(format!("this server every {}", sources.own.interval));
+    }
+    let jobs = config.prometheus.scrape_configs.len();
+    if jobs > 0 {
+        words.push(format!("{jobs} scrape job{}", if jobs == 1 { "" } else { "s" }));
+    }
+    Ok(words)
+}
+
+/// Tells the person at the terminal where to look. Nothing can be done when they have closed it.
+fn announce(url: &str, config: &Config, watched: &[String], recovered: Option<String>) {
+    let data: PathBuf = std::path::absolute(&config.settings.storage.path)
+        .unwrap_or_else(|_| config.settings.storage.path.clone());
+    let mut lines = vec![format!("Bellwether {}", env!("CARGO_PKG_VERSION"))];
+    if let Some(recovered) = recovered {
+        lines.push(format!("recovered  {recovered}"));
+    }
+    lines.push(format!("data       {}", data.display()));
+    let watched = if watched.is_empty() {
+        "nothing: every source is switched off".to_owned()
+    } else {
+        watched.join(", ")
+    };
+    lines.push(format!("watching   {watched}"));
+    lines.push(format!("page       {url}/"));
+    let mut out = std::io::stdout().lock();
+    drop(writeln!(out, "{}", lines.join("\n")).and_then(|()| out.flush()));
+}
+
+/// Where people reach the server: as set, or made from the address.
+fn external_url(set: &str, listener: &Listener) -> String {
+    if !set.is_empty() {
+        return set.trim_end_matches('/').to_owned();
+    }
+    let address = listener.address();
+    let host = match address.ip() {
+        ip if ip.is_unspecified() => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        ip if ip.is_ipv6() => format!("[{ip}]"),
+        ip if ip.is_loopback() => "localhost".to_owned(),
+        ip => ip.to_string(),
+    };
+    format!("http://{host}:{}", address.port())
+}
+
+/// Different at every start: hash seeds and schedules need no more.
+fn seed(started: model::Timestamp) -> u64 {
+    (started.ms() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (u64::from(std::process::id()) << 32)
+}

@@ -1,0 +1,15 @@
+//! The binary as a user starts it: a process, a folder, HTTP.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test ends and tells what it saw when something is missing"
+)]
+
+mod alerting;
+mod command_line;
+mod durability;
+mod first_start;
+mod harness;
+mod reload;
+mod scraping;
