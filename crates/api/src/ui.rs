@@ -20,7 +20,8 @@ pub(crate) async fn serve(uri: Uri, headers: HeaderMap) -> Response {
     }
     let file = FILES.get_file(path).filter(|_| !path.is_empty());
     let is_page = file.is_none();
-    if is_page && path.rsplit('/').next().is_some_and(|name| name.contains('.')) {
+    // A host's page may have dots in its name, so only what a built page asks for counts as a file.
+    if is_page && (path.starts_with("assets/") || content_type(path) != UNKNOWN_TYPE) {
         return StatusCode::NOT_FOUND.into_response();
     }
     let Some(file) = file.or_else(|| FILES.get_file("index.html")) else {
@@ -47,6 +48,8 @@ pub(crate) async fn serve(uri: Uri, headers: HeaderMap) -> Response {
     response
 }
 
+const UNKNOWN_TYPE: &str = "application/octet-stream";
+
 fn content_type(name: &str) -> &'static str {
     match name.rsplit('.').next().unwrap_or_default() {
         "html" => "text/html; charset=utf-8",
@@ -59,7 +62,7 @@ fn content_type(name: &str) -> &'static str {
         "json" | "map" => "application/json",
         "webmanifest" => "application/manifest+json",
         "txt" => "text/plain; charset=utf-8",
-        _ => "application/octet-stream",
+        _ => UNKNOWN_TYPE,
     }
 }
 

@@ -207,7 +207,11 @@ impl Fleet {
             before.topology.list.len() < SMALL_FLEET || now_ms - before.built_ms >= REBUILD_MS;
         let joined = || {
             let known = |labels: &model::Labels| {
-                topology::server_name(labels).is_none_or(|name| before.index.contains_key(name))
+                let Some(name) = topology::server_name(labels) else { return true };
+                let Some(&server) = before.index.get(name) else { return false };
+                // A second job of a server that had one: its job is no longer part of what picks its series.
+                let job = &before.topology.list[server as usize].job;
+                job.is_none() || job.as_deref() == labels.get("job")
             };
             (0..series.len()).any(|i| !known(&series.labels(i)))
         };

@@ -86,7 +86,7 @@ impl Topology {
             let mut path: Vec<String> = if placed {
                 levels.iter().map(|(_, of)| of(&server.place).clone()).collect()
             } else {
-                vec![server.job.clone().unwrap_or_default()]
+                vec![server.job.clone().unwrap_or_else(|| "several jobs".to_owned())]
             };
             path.push(server.place.rack.clone());
             path

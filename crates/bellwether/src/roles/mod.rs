@@ -290,8 +290,22 @@ fn alert_routes(file: Option<&Path>) -> anyhow::Result<alerts::Config> {
     }
 }
 
-/// The shipped rules and those of `rule_files`.
-pub(crate) fn load_rules(config: &Config) -> anyhow::Result<Vec<RuleFile>> {
+/// The shipped rules and those of `rule_files`. A named file that is not there is passed over with a warning, as in
+/// Prometheus; `check config` refuses it.
+fn load_rules(config: &Config) -> anyhow::Result<Vec<RuleFile>> {
+    let mut present = config.clone();
+    present.prometheus.rule_files.retain(|path| {
+        let missing = !path.contains(['*', '?', '[']) && !Path::new(path).exists();
+        if missing {
+            tracing::warn!(%path, "a file of rule_files does not exist; its rules are not evaluated");
+        }
+        !missing
+    });
+    load_all_rules(&present)
+}
+
+/// The shipped rules and those of `rule_files`, every named file included.
+pub(crate) fn load_all_rules(config: &Config) -> anyhow::Result<Vec<RuleFile>> {
     let mut files = Vec::new();
     if config.settings.rules.shipped {
         files.extend(shipped_rules(config.settings.rules.shipped_time_scale, &config.options)?);
