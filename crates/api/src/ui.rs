@@ -8,6 +8,9 @@ use crate::error::ApiError;
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../ui/dist");
 
+/// Paths of interfaces, ours and Prometheus': one that is not served is not found, never a page.
+const NOT_PAGES: [&str; 7] = ["api/", "-/", "federate", "version", "debug/", "consoles/", "metrics/"];
+
 /// No script, style, font or request from anywhere but this server.
 const CONTENT_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; \
      worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
@@ -15,7 +18,7 @@ const CONTENT_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inlin
 /// Serves a file of the UI, or its page for any path that the page itself routes.
 pub(crate) async fn serve(uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path().trim_start_matches('/');
-    if path.starts_with("api/") || path.starts_with("-/") {
+    if NOT_PAGES.iter().any(|prefix| path.starts_with(prefix)) {
         return ApiError::not_found(format!("there is no {}", uri.path())).into_response();
     }
     let file = FILES.get_file(path).filter(|_| !path.is_empty());

@@ -41,6 +41,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(("server", matches)) => given(matches).and_then(roles::serve),
         Some(("query", matches)) => commands::query::run(matches),
         Some(("check", matches)) => commands::check::run(matches),
+        Some(("alerts", matches)) => commands::alerts::run(matches),
         Some(("test", matches)) => commands::test::run(matches),
         Some(("tsdb", matches)) => commands::tsdb::run(matches),
         Some(("docs", matches)) => commands::docs::run(matches),
@@ -83,6 +84,7 @@ pub(crate) fn command() -> Command {
         .subcommand(commands::query::command())
         .subcommand(commands::check::command())
         .subcommand(commands::test::command())
+        .subcommand(commands::alerts::command())
         .subcommand(commands::tsdb::command())
         .subcommand(commands::docs::command())
 }

@@ -299,6 +299,12 @@ mod tests {
     }
 
     #[test]
+    fn a_storage_section_of_prometheus_alone_loads() {
+        let config = parse("storage:\n  tsdb:\n    out_of_order_time_window: 31m\n").unwrap();
+        assert_eq!(config.settings.storage.out_of_order_window.ms(), 31 * 60_000);
+    }
+
+    #[test]
     fn errors_name_the_line_in_either_half() {
         let err = parse("web:\n  listen_adress: x\n").unwrap_err();
         assert!(err.contains("b.yml:2") && err.contains("listen_adress"), "{err}");

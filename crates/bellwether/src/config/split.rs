@@ -17,10 +17,13 @@ pub(crate) fn split(text: &str, ours: &[&str], shared: (&str, &[&str])) -> Halve
     let mut section = Owner::Prometheus;
     // Within the shared section: how far its keys are indented, and whose the current one is.
     let mut child: Option<(usize, bool)> = None;
+    // Where the shared section's own line is in our half, until a line of ours follows it: alone it would be a null section.
+    let mut lone: Option<std::ops::Range<usize>> = None;
     for line in text.split_inclusive('\n') {
         let (to_ours, to_prometheus) = match key(line) {
             Some((0, name)) => {
                 child = None;
+                blank(&mut halves.ours, lone.take());
                 section = if name == shared.0 && opens_block(line) {
                     Owner::Shared
                 } else if ours.contains(&name) {
@@ -37,15 +40,29 @@ pub(crate) fn split(text: &str, ours: &[&str], shared: (&str, &[&str])) -> Halve
                     child = Some((indent, !shared.1.contains(&name)));
                 }
                 let mine = child.is_some_and(|(_, mine)| mine);
+                if mine {
+                    lone = None;
+                }
                 (mine, !mine)
             }
             _ => (section == Owner::Ours, section == Owner::Prometheus),
         };
+        if section == Owner::Shared && child.is_none() && to_ours && to_prometheus {
+            lone = Some(halves.ours.len()..halves.ours.len() + line.trim_end_matches(['\r', '\n']).len());
+        }
         for (half, keep) in [(&mut halves.ours, to_ours), (&mut halves.prometheus, to_prometheus)] {
             half.push_str(if keep { line } else { line_end(line) });
         }
     }
+    blank(&mut halves.ours, lone);
     halves
+}
+
+/// Removes a line's text and keeps its place.
+fn blank(half: &mut String, line: Option<std::ops::Range<usize>>) {
+    if let Some(line) = line {
+        half.replace_range(line, "");
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,6 +108,17 @@ mod tests {
             halves.ours,
             "\n\nweb:\n  listen_address: x\nstorage:\n  path: /d\n\n\n  wal:\n    b: c\n\n"
         );
+    }
+
+    #[test]
+    fn a_shared_section_without_lines_of_ours_is_prometheus_alone() {
+        let text = "storage:\n  tsdb:\n    out_of_order_time_window: 30m\nglobal:\n  a: 1\n";
+        for text in [text, "a: 1\nstorage:\n  exemplars:\n    max_exemplars: 5\n"] {
+            let halves = split(text, &["web"], ("storage", &["tsdb", "exemplars"]));
+            assert_eq!(halves.prometheus, text);
+            assert_eq!(halves.ours.trim(), "", "{:?}", halves.ours);
+            assert_eq!(halves.ours.lines().count(), text.lines().count());
+        }
     }
 
     #[test]
