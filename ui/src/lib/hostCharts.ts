@@ -22,7 +22,7 @@ export function hostCharts(labels: Labels): { title: string; charts: HostChart[]
         { title: 'CPU by mode', expr: `sum by (mode) (${rate('node_cpu_seconds_total', 'mode!="idle"')}) / scalar(count(${s('node_cpu_seconds_total', 'mode="idle"')}))`, unit: 'percent', stack: true },
         { title: 'Load', expr: `{__name__=~"node_load(1|5|15)", ${inner}}`, unit: 'none' },
         { title: 'Memory in use', expr: `${s('node_memory_MemTotal_bytes')} - ${s('node_memory_MemAvailable_bytes')}`, unit: 'bytes' },
-        { title: 'Pressure (share of time that some task waits)', expr: `{__name__=~"node_pressure_(cpu|io|memory)_waiting_seconds_total", ${inner}}`.replace(/^(.*)$/, 'rate($1[1m])'), unit: 'percent' },
+        { title: 'Pressure (share of time that some task waits)', expr: ['cpu', 'io', 'memory'].map((resource) => `label_replace(rate(node_pressure_${resource}_waiting_seconds_total{${inner}}[1m]), "resource", "${resource}", "", "")`).join(' or '), unit: 'percent' },
       ],
     },
     {

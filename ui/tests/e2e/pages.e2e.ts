@@ -62,7 +62,9 @@ test('the keyboard reaches another page, and the address holds its state', async
   const { page } = await open(browser, origin, '/targets', 'dark');
   await page.waitForSelector('.item');
   await page.keyboard.press('Control+k');
+  await page.waitForSelector('input:focus');
   await page.keyboard.type('explore');
+  await page.waitForSelector('[role=option]:has-text("Explore")');
   await page.keyboard.press('Enter');
   await page.waitForURL(/\/explore/);
   await page.click('.cm-content, textarea');

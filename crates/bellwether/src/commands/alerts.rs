@@ -28,14 +28,20 @@ pub(crate) fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(Command::new("show").about("Draw the routing tree").arg(file()))
         .subcommand(
-            Command::new("test").about("Say which receivers an alert with these labels reaches, in order").args([
-                file(),
-                Arg::new("verify.receivers")
-                    .long("verify.receivers")
-                    .value_name("NAMES")
-                    .help("Fail unless these are the receivers, separated by commas"),
-                Arg::new("labels").required(true).num_args(1..).value_name("LABEL=VALUE").help("The alert's labels"),
-            ]),
+            Command::new("test")
+                .about("Say which receivers an alert with these labels reaches, in order")
+                .args([
+                    file(),
+                    Arg::new("verify.receivers")
+                        .long("verify.receivers")
+                        .value_name("NAMES")
+                        .help("Fail unless these are the receivers, separated by commas"),
+                    Arg::new("labels")
+                        .required(true)
+                        .num_args(1..)
+                        .value_name("LABEL=VALUE")
+                        .help("The alert's labels"),
+                ]),
         );
     Command::new("alerts")
         .about("Check and try out an Alertmanager configuration")
@@ -66,14 +72,16 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             let files = matches.get_many::<PathBuf>("files").into_iter().flatten();
             Ok(check(files.map(PathBuf::as_path)))
         }
-        Some(("config", matches)) => match matches.subcommand_matches("routes").and_then(ArgMatches::subcommand) {
-            Some(("show", matches)) => {
-                say(tool::show_routes(&load(matches)?)?.trim_end());
-                Ok(ExitCode::SUCCESS)
+        Some(("config", matches)) => {
+            match matches.subcommand_matches("routes").and_then(ArgMatches::subcommand) {
+                Some(("show", matches)) => {
+                    say(tool::show_routes(&load(matches)?)?.trim_end());
+                    Ok(ExitCode::SUCCESS)
+                }
+                Some(("test", matches)) => test(matches),
+                _ => bail!("a subcommand is required"),
             }
-            Some(("test", matches)) => test(matches),
-            _ => bail!("a subcommand is required"),
-        },
+        }
         _ => bail!("a subcommand is required"),
     }
 }
@@ -84,7 +92,11 @@ fn check<'a>(files: impl Iterator<Item = &'a Path>) -> ExitCode {
         match tool::check_config(path, Arc::new(SystemClock)) {
             Ok(found) => say(format_args!("Checking '{}'  SUCCESS\n{found}", path.display())),
             Err(err) => {
-                complain(format_args!("Checking '{}'  FAILED: {:#}", path.display(), anyhow::Error::from(err)));
+                complain(format_args!(
+                    "Checking '{}'  FAILED: {:#}",
+                    path.display(),
+                    anyhow::Error::from(err)
+                ));
                 code = ExitCode::from(EXIT_FAILED);
             }
         }
@@ -107,7 +119,9 @@ fn test(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     say(&receivers);
     match matches.get_one::<String>("verify.receivers") {
         Some(expected) if *expected != receivers => {
-            complain(format_args!("WARNING: Expected receivers did not match resolved receivers.\n{expected}"));
+            complain(format_args!(
+                "WARNING: Expected receivers did not match resolved receivers.\n{expected}"
+            ));
             Ok(ExitCode::from(EXIT_FAILED))
         }
         _ => Ok(ExitCode::SUCCESS),
