@@ -22,11 +22,19 @@ use crate::reply;
 use crate::server::Api;
 
 const MAX_FOUND: usize = 100;
+/// How long a request for the topology waits for the first server.
+const FIRST_SERVER: std::time::Duration = std::time::Duration::from_secs(5);
 const ALERTS_SHOWN: usize = 5;
 
 /// `GET /api/v1/fleet/topology`
 pub(crate) async fn topology(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
-    let view = api.fleet.view();
+    let mut view = api.fleet.view();
+    // A page that is opened right after the start waits for the first scrape.
+    let deadline = tokio::time::Instant::now() + FIRST_SERVER;
+    while view.topology.list.is_empty() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(super::FIRST_PAUSE).await;
+        view = api.fleet.view();
+    }
     if view.topology.list.is_empty() {
         return ApiError::not_found("no server is known yet: nothing has been scraped").into_response();
     }

@@ -54,6 +54,8 @@ impl Default for FleetConfig {
     }
 }
 
+/// Between two rounds while no server is known.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// How far back a round looks for a sample of `up`.
 const LOOKBACK_MS: i64 = 300_000;
 /// Small fleets are laid out anew whenever a server joins; large ones at most this often.
