@@ -27,11 +27,8 @@ pub(crate) fn run() -> Result<()> {
                 .args(["--web.listen-address=127.0.0.1:0", "--sources.host.interval=1s"]),
         )?;
         let url = server.url()?;
-        let environment = [
-            ("BELLWETHER_URL".to_owned(), url),
-            ("CHROMIUM".to_owned(), chromium.display().to_string()),
-            ("BELLWETHER_SCREENSHOTS".to_owned(), target.join("screenshots").display().to_string()),
-        ];
+        let environment =
+            [("BELLWETHER_URL".to_owned(), url), ("CHROMIUM".to_owned(), chromium.display().to_string())];
         run::npm(&["run", "--silent", "e2e", "--", "tests/e2e/pages.e2e.ts"], &environment)
     })
 }

@@ -70,12 +70,7 @@ fn test() -> Result<()> {
     step("tests", || {
         run::cargo_with(&["test", "--workspace", "--no-fail-fast"], &setup::test_environment()?)
     })?;
-    step("rustdoc", || {
-        run::cargo_with(
-            &["doc", "--workspace", "--no-deps"],
-            &[("RUSTDOCFLAGS".into(), "-D warnings".into())],
-        )
-    })
+    step("rustdoc", || run::cargo(&["doc", "--workspace", "--no-deps"]))
 }
 
 fn ui() -> Result<()> {
