@@ -5,26 +5,13 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::{PossibleValuesParser, ValueHint};
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::builder::ValueHint;
+use clap::{Arg, ArgAction, Command, value_parser};
 
-use crate::commands;
-use crate::config::leaves::Leaf;
-use crate::config::overrides::{Origin, Override};
-use crate::config::{self, Given};
-use crate::roles;
+use crate::{commands, flags, roles};
 
 /// Exit code for wrong usage or configuration, as promtool has it.
 pub(crate) const EXIT_FAILED: u8 = 1;
-
-/// Prometheus' spellings of our settings.
-const PROMETHEUS_FLAGS: &[(&str, &str)] = &[
-    ("storage.tsdb.path", "storage.path"),
-    ("storage.tsdb.retention.time", "storage.retention"),
-    ("web.listen-addresses", "web.listen-address"),
-    ("query.max-concurrent", "query.max-concurrency"),
-    ("alertmanager.config.file", "alerts.config-file"),
-];
 
 /// Parses the arguments and runs what they ask for.
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -38,7 +25,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let result = match matches.subcommand() {
-        Some(("server", matches)) => given(matches).and_then(roles::serve),
+        Some(("server", matches)) => flags::given(matches).and_then(roles::serve),
         Some(("query", matches)) => commands::query::run(matches),
         Some(("check", matches)) => commands::check::run(matches),
         Some(("alerts", matches)) => commands::alerts::run(matches),
@@ -124,71 +111,10 @@ fn server() -> Command {
                 .help("Experimental parts of PromQL to switch on, by Prometheus' names: promql-experimental-functions, \
                        promql-duration-expr, promql-extended-range-selectors, promql-binop-fill-modifiers"),
         );
-    for leaf in config::leaves() {
-        command = command.arg(flag(leaf));
+    for flag in flags::all() {
+        command = command.arg(flag);
     }
     command
-}
-
-fn flag(leaf: &Leaf) -> Arg {
-    let name = leaf.flag();
-    let aliases = PROMETHEUS_FLAGS.iter().filter(|(_, ours)| *ours == name).map(|(theirs, _)| *theirs);
-    let mut aliases: Vec<String> = aliases.map(str::to_owned).collect();
-    let underscored = leaf.path.join(".");
-    if underscored != name {
-        aliases.push(underscored);
-    }
-    let mut help = leaf.help.split("\n\n").next().unwrap_or_default().replace('\n', " ");
-    if let Some(default) = leaf.default.as_deref().filter(|default| !default.is_empty()) {
-        help.push_str(&format!(" [default: {default}]"));
-    }
-    let mut arg = Arg::new(name.clone())
-        .long(name)
-        .value_name("VALUE")
-        .aliases(aliases)
-        .help(help)
-        .help_heading(heading(&leaf.path[0]));
-    if leaf.is_bool {
-        arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
-    }
-    if !leaf.choices.is_empty() {
-        arg = arg.value_parser(PossibleValuesParser::new(leaf.choices.clone()));
-    }
-    arg
-}
-
-fn heading(section: &str) -> String {
-    format!("Settings under {section}")
-}
-
-/// What was given besides the file: environment first, flags after, so that flags win.
-fn given(matches: &ArgMatches) -> anyhow::Result<Given> {
-    let mut overrides = Vec::new();
-    for leaf in config::leaves() {
-        if let Some(text) = std::env::var_os(leaf.variable()) {
-            let text = text.to_string_lossy().into_owned();
-            overrides.push(Override {
-                path: leaf.path.clone(),
-                text,
-                origin: Origin::Variable(leaf.variable()),
-            });
-        }
-        let name = leaf.flag();
-        if let Some(text) = matches.get_one::<String>(&name) {
-            overrides.push(Override {
-                path: leaf.path.clone(),
-                text: text.clone(),
-                origin: Origin::Flag(name),
-            });
-        }
-    }
-    let many = |name: &str| matches.get_many::<String>(name).into_iter().flatten().cloned().collect();
-    Ok(Given {
-        file: matches.get_one::<PathBuf>("config.file").cloned(),
-        overrides,
-        scrape: many("scrape"),
-        features: many("enable-feature"),
-    })
 }
 
 #[cfg(test)]
@@ -210,15 +136,5 @@ mod tests {
         );
         assert_eq!(with_default_subcommand(args(&["b", "--help"])), args(&["b", "--help"]));
         assert_eq!(with_default_subcommand(args(&["b", "check", "config"])), args(&["b", "check", "config"]));
-    }
-
-    #[test]
-    fn every_setting_has_a_flag_and_help() {
-        for leaf in config::leaves() {
-            assert!(!leaf.help.is_empty(), "{} has no documentation", leaf.flag());
-        }
-        let matches = command().try_get_matches_from(["b", "server", "--storage.tsdb.path=/x"]).unwrap();
-        let given = given(matches.subcommand_matches("server").unwrap()).unwrap();
-        assert_eq!(given.overrides[0].path, ["storage", "path"]);
     }
 }

@@ -4,13 +4,17 @@
 //! |---|---|
 //! | `cli` | the command line, with a flag for every scalar setting |
 //! | `config` | the configuration tree: defaults < file < environment < flags |
+//! | `flags` | settings on the command line and in the environment |
 //! | `commands` | the subcommands other than the server |
+//! | `memory` | when the process may use huge pages |
 //! | `roles` | the wiring of the server |
 //! | `telemetry` | logging, and what the process measures of itself |
 
 mod cli;
 mod commands;
 mod config;
+mod flags;
+mod memory;
 mod roles;
 mod telemetry;
 

@@ -17,12 +17,14 @@ use overrides::Override;
 use promql::{EvalOptions, Options};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sources::config::{Mode, PrometheusFile, ScrapeConfig};
+use sources::config::{Global, Mode, PrometheusFile, ScrapeConfig};
 
 use crate::telemetry::LogConfig;
 
 /// Our sections of the file.
 const OURS: &[&str] = &["alerts", "fleet", "ingest", "log", "query", "rules", "sources", "web"];
+/// Prometheus' section whose scalars are also flags.
+const GLOBAL: &str = "global";
 /// The section with fields of both.
 const SHARED: (&str, &[&str]) = ("storage", &["tsdb", "exemplars"]);
 
@@ -106,6 +108,8 @@ pub(crate) struct Given {
     pub scrape: Vec<String>,
     /// `--enable-feature`
     pub features: Vec<String>,
+    /// What was given and has no effect, in words.
+    pub warnings: Vec<String>,
 }
 
 /// The configuration in force.
@@ -130,16 +134,13 @@ impl Config {
     /// The first thing that is wrong, with file, line and field, or with the flag or variable.
     pub(crate) fn load(given: &Given) -> anyhow::Result<Self> {
         let mut config = match &given.file {
-            None => Self::parse("", Path::new("bellwether.yml"))?,
+            None => Self::parse("", Path::new("bellwether.yml"), &given.overrides)?,
             Some(path) => {
                 let text = std::fs::read_to_string(path)
                     .with_context(|| format!("cannot read {}", path.display()))?;
-                Self::parse(&text, path)?
+                Self::parse(&text, path, &given.overrides)?
             }
         };
-        for one in &given.overrides {
-            config.settings.set(one)?;
-        }
         config.settings.check()?;
         (config.options, config.eval_options) = features(&given.features)?;
         if !given.scrape.is_empty() {
@@ -148,10 +149,19 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads a text that stands for the file `path`.
-    fn parse(text: &str, path: &Path) -> anyhow::Result<Self> {
+    /// Reads a text that stands for the file `path`, and applies the overrides.
+    fn parse(text: &str, path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
         let halves = split::split(text, OURS, SHARED);
-        let prometheus = PrometheusFile::parse(&halves.prometheus, path, Mode::Server)?;
+        let (for_global, for_ours): (Vec<&Override>, Vec<&Override>) =
+            overrides.iter().partition(|one| one.path.first().is_some_and(|section| section == GLOBAL));
+        // Before anything is inherited from it: jobs take intervals and limits from the global section.
+        let amend = |global: &mut Global| -> anyhow::Result<()> {
+            for one in for_global {
+                overrides::apply(global, one.path.get(1..).unwrap_or_default(), one)?;
+            }
+            Ok(())
+        };
+        let prometheus = PrometheusFile::parse_with(&halves.prometheus, path, Mode::Server, amend)?;
         let ours = serde_saphyr::from_str_with_options::<Option<Settings>>(
             &halves.ours,
             serde_saphyr::options! { with_snippet: false },
@@ -162,6 +172,9 @@ impl Config {
             anyhow::anyhow!("{}{place}: {err}", path.display())
         })?;
         settings.adopt(&prometheus);
+        for one in for_ours {
+            settings.set(one)?;
+        }
         Ok(Self {
             settings,
             prometheus,
@@ -275,7 +288,14 @@ fn features(names: &[String]) -> anyhow::Result<(Options, EvalOptions)> {
 /// The scalar settings, found once.
 pub(crate) fn leaves() -> &'static [Leaf] {
     static LEAVES: OnceLock<Vec<Leaf>> = OnceLock::new();
-    LEAVES.get_or_init(|| leaves::leaves(schemars::schema_for!(Settings).as_value()))
+    LEAVES.get_or_init(|| {
+        let mut global = leaves::leaves(schemars::schema_for!(Global).as_value());
+        for leaf in &mut global {
+            leaf.path.insert(0, GLOBAL.to_owned());
+        }
+        global.extend(leaves::leaves(schemars::schema_for!(Settings).as_value()));
+        global
+    })
 }
 
 #[cfg(test)]
@@ -284,7 +304,24 @@ mod tests {
     use overrides::Origin;
 
     fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(text, Path::new("b.yml")).map_err(|err| format!("{err:#}"))
+        Config::parse(text, Path::new("b.yml"), &[]).map_err(|err| format!("{err:#}"))
+    }
+
+    fn flag(path: &str, text: &str) -> Override {
+        let path = path.split('.').map(str::to_owned).collect::<Vec<_>>();
+        Override { origin: Origin::Flag(path.join(".")), path, text: text.into() }
+    }
+
+    #[test]
+    fn jobs_inherit_from_an_overridden_global_section() {
+        let text = "global: {scrape_interval: 1m}\nscrape_configs: [{job_name: a}]\n";
+        let set = [flag("global.scrape_interval", "7s"), flag("global.body_size_limit", "3MB")];
+        let config = Config::parse(text, Path::new("b.yml"), &set).unwrap();
+        assert_eq!(config.prometheus.scrape_configs[0].scrape_interval.ms(), 7000);
+        assert_eq!(config.prometheus.global.body_size_limit.0, 3 << 20);
+        let wrong = [flag("global.scrape_interval", "soon")];
+        let err = format!("{:#}", Config::parse(text, Path::new("b.yml"), &wrong).unwrap_err());
+        assert!(err.contains("--global.scrape_interval") && err.contains("soon"), "{err}");
     }
 
     #[test]
@@ -315,9 +352,7 @@ mod tests {
     #[test]
     fn overrides_win() {
         let mut settings = parse("web: {page_title: file}\n").unwrap().settings;
-        let path = vec!["web".to_owned(), "page_title".to_owned()];
-        let origin = Origin::Flag("web.page-title".into());
-        settings.set(&Override { path, text: "flag".into(), origin }).unwrap();
+        settings.set(&flag("web.page_title", "flag")).unwrap();
         assert_eq!(settings.web.page_title, "flag");
     }
 

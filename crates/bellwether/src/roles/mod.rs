@@ -20,7 +20,7 @@ use sources::scrape::{InProcess, Scraper};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, Given};
-use crate::telemetry;
+use crate::{memory, telemetry};
 use shutdown::{Asked, Signals};
 
 /// How long running requests and notifications may take to finish when the server stops.
@@ -72,6 +72,10 @@ pub(crate) fn all_metrics() -> Registry {
 pub(crate) fn serve(given: Given) -> anyhow::Result<ExitCode> {
     let config = Config::load(&given)?;
     telemetry::start_logging(&config.settings.log)?;
+    memory::start_small();
+    for warning in &given.warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(server(given, config));
     // A thread that hangs on a dead mount must not hold up the end.
@@ -81,6 +85,7 @@ pub(crate) fn serve(given: Given) -> anyhow::Result<ExitCode> {
 
 async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
+    let growth = tokio::spawn(memory::allow_huge_pages_when_large());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry, &*clock);
@@ -88,7 +93,9 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let settings = &config.settings;
     let started = clock.now();
 
-    // The port first: when it is taken, no data is touched.
+    // Files that are wrong, or a port that is taken: no data is touched.
+    let rule_files = load_rules(&config)?;
+    let routes = alert_routes(settings.alerts.config_file.as_deref())?;
     let listener = Listener::bind(&settings.web.listen_address).await?;
     let url = external_url(&settings.web.external_url, &listener);
 
@@ -108,7 +115,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let history_path = settings.storage.path.join("alerts.sqlite");
     let dispatcher = alerts::Dispatcher::start(alerts::Parts {
         settings: alerts::Settings { external_url: url.clone(), ..settings.alerts.clone() },
-        config: alert_routes(settings.alerts.config_file.as_deref())?,
+        config: routes,
         state: Arc::clone(&state) as Arc<dyn model::StateStore>,
         history: Some(Arc::new(alerts::History::open(
             &history_path,
@@ -152,7 +159,6 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         seed: seed(started),
         max_body_bytes: sources::scrape::Parts::MAX_BODY_BYTES,
     }));
-    let rule_files = load_rules(&config)?;
     ruler.load(&rule_files, rule_settings(&config, &url)).await;
     scraper.apply(config.prometheus.scrape_configs.clone()).await?;
     let watched = add_own_sources(&config, &scraper, &registry, &clock)?;
@@ -220,6 +226,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         Ok(served) => served.context("the web server ended early")?.context("the web server failed")?,
         Err(_) => tracing::warn!("requests that were still running after {GRACE:?} are dropped"),
     }
+    growth.abort();
     let end = move || {
         drop(maintenance);
         db.flush()

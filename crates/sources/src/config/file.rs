@@ -224,9 +224,28 @@ impl PrometheusFile {
     /// # Errors
     /// As [`PrometheusFile::load`].
     pub fn parse(text: &str, path: &Path, mode: Mode) -> Result<Self, ConfigError> {
+        Self::parse_with(text, path, mode, |_| Ok(()))
+    }
+
+    /// As [`PrometheusFile::parse`]; `amend` changes the global section as written, before anything is inherited from it.
+    ///
+    /// # Errors
+    /// As [`PrometheusFile::load`], or what `amend` says.
+    pub fn parse_with<E: From<ConfigError>>(
+        text: &str,
+        path: &Path,
+        mode: Mode,
+        amend: impl FnOnce(&mut Global) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let at = At { file: path };
+        let mut raw: Raw = at.parse(text)?;
+        amend(raw.global.get_or_insert_default())?;
+        Ok(Self::finish(raw, path, mode)?)
+    }
+
+    fn finish(raw: Raw, path: &Path, mode: Mode) -> Result<Self, ConfigError> {
         let at = At { file: path };
         let folder = path.parent().unwrap_or(Path::new(""));
-        let raw: Raw = at.parse(text)?;
         let plain = |wrong: Wrong| at.error(wrong, None);
         let mut global = raw.global.unwrap_or_default();
         // The environment is part of the configuration's source, like the file.

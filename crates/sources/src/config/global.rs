@@ -6,7 +6,7 @@ use httpc::{Secret, TlsConfig};
 use model::Labels;
 use model::duration::PromDuration;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::scrape::Protocol;
 use super::{ByteSize, Wrong};
@@ -16,7 +16,8 @@ const fn seconds(n: i64) -> PromDuration {
 }
 
 /// Which names are valid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Validation {
     /// Letters, digits, `_`, and `:` in metric names.
     Legacy,
@@ -35,7 +36,7 @@ impl<'de> Deserialize<'de> for Validation {
 }
 
 /// How targets are asked to write names that are not legacy names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Escaping {
     /// As they are.
     #[serde(rename = "allow-utf-8")]
@@ -64,7 +65,7 @@ impl Escaping {
 }
 
 /// Defaults for all scrapes, and labels for everything that leaves this server.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Global {
     /// How often targets are scraped.
