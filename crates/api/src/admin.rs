@@ -47,7 +47,14 @@ pub(crate) async fn delete_series(
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
     let db = Arc::clone(&api.db);
-    work(move || db.delete_series(&tenant, &selectors, range)).await?;
+    let stamps = Arc::clone(&api.stamps);
+    let delete = move || {
+        let deleted = db.delete_series(&tenant, &selectors, range);
+        // Afterwards, and also when it failed half-way: answers that were kept before are not right any more.
+        stamps.changed(&tenant, range.start.ms(), range.end.ms());
+        deleted
+    };
+    work(delete).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

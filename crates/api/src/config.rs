@@ -1,6 +1,7 @@
 //! Settings of the web server and the query API.
 
 use model::duration::PromDuration;
+use model::pattern::Pattern;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ pub struct WebConfig {
     pub external_url: String,
     /// Largest request body in bytes, before and after decompression. Larger ones are refused with status 413.
     pub max_body_bytes: usize,
-    /// Most requests that are worked on at once; more are refused with status 503.
+    /// Most connections that are open at once; further clients wait in the kernel's queue, as with Prometheus.
     pub max_connections: usize,
     /// Requests that take longer are ended.
     pub read_timeout: PromDuration,
@@ -25,8 +26,31 @@ pub struct WebConfig {
     pub enable_admin_api: bool,
     /// Enables `POST /api/v1/write`, Prometheus' remote write receiver.
     pub enable_remote_write_receiver: bool,
+    /// Origins whose pages may read the query API from a browser: a regular expression that has to match the whole
+    /// `Origin` header. Empty: none. Prometheus' default allows all, without credentials.
+    pub cors_origin: String,
+    /// Most clients that follow `/api/v1/notifications/live` at once.
+    pub max_notifications_subscribers: usize,
     /// The page's title.
     pub page_title: String,
+}
+
+impl WebConfig {
+    /// Says what is wrong with the settings.
+    ///
+    /// # Errors
+    /// The setting, and why.
+    pub fn check(&self) -> Result<(), String> {
+        match Pattern::new(&self.cors_origin) {
+            Ok(_) => Ok(()),
+            Err(err) => Err(format!("web.cors_origin: {err}")),
+        }
+    }
+
+    /// The pattern of `cors_origin`; `None` for "none", and for one that [`WebConfig::check`] refuses.
+    pub(crate) fn cors_pattern(&self) -> Option<Pattern> {
+        (!self.cors_origin.is_empty()).then(|| Pattern::new(&self.cors_origin).ok()).flatten()
+    }
 }
 
 impl Default for WebConfig {
@@ -40,6 +64,8 @@ impl Default for WebConfig {
             enable_lifecycle: false,
             enable_admin_api: false,
             enable_remote_write_receiver: true,
+            cors_origin: ".*".into(),
+            max_notifications_subscribers: 16,
             page_title: "Bellwether".into(),
         }
     }
@@ -53,16 +79,28 @@ pub struct QueryConfig {
     pub lookback_delta: PromDuration,
     /// Queries that run longer are ended with an error.
     pub timeout: PromDuration,
-    /// Most queries that run at once; others wait, then are refused.
+    /// Most queries that run at once. Others wait; tenants are served in turn.
     pub max_concurrency: usize,
+    /// Most queries of one tenant that run at once; 0 for no bound but that of all.
+    pub max_concurrency_per_tenant: usize,
+    /// Most queries of one tenant that wait; more are refused with status 503.
+    pub max_queued_per_tenant: usize,
+    /// Most series that the selectors of one query may find.
+    pub max_series: usize,
     /// Most samples that one query may hold in memory.
     pub max_samples: usize,
-    /// Most bytes of memory for one query.
+    /// Most bytes of memory for one query. A query that needs more is refused with an error that says what to narrow.
     pub max_bytes: u64,
     /// Most bytes of memory for all queries together.
     pub max_total_bytes: u64,
     /// Step of subqueries that name none.
     pub default_evaluation_interval: PromDuration,
+    /// Most bytes of answers to range queries that are kept for the next refresh; 0 keeps none.
+    pub cache_max_bytes: u64,
+    /// Most compiled regular expressions that are kept.
+    pub max_patterns: usize,
+    /// Queries that take at least this long are logged as slow; 0 for none.
+    pub slow_threshold: PromDuration,
 }
 
 impl Default for QueryConfig {
@@ -71,10 +109,16 @@ impl Default for QueryConfig {
             lookback_delta: PromDuration(300_000),
             timeout: PromDuration(120_000),
             max_concurrency: 20,
+            max_concurrency_per_tenant: 0,
+            max_queued_per_tenant: 1000,
+            max_series: 10_000_000,
             max_samples: 50_000_000,
-            max_bytes: 1 << 30,
-            max_total_bytes: 2 << 30,
+            max_bytes: 512 << 20,
+            max_total_bytes: 1 << 30,
             default_evaluation_interval: PromDuration(60_000),
+            cache_max_bytes: 64 << 20,
+            max_patterns: 512,
+            slow_threshold: PromDuration(10_000),
         }
     }
 }

@@ -56,6 +56,10 @@ impl ApiError {
         Self { kind, message: message.into(), retry_after: None }
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind.status()
+    }
+
     pub(crate) fn bad_data(message: impl Into<String>) -> Self {
         Self::new(ErrorType::BadData, message)
     }

@@ -165,9 +165,10 @@ pub(crate) fn float_point(out: &mut Vec<u8>, ms: i64, value: f64) {
 }
 
 /// Appends `[seconds,{"count":…,"sum":…,"buckets":[[boundaries,lower,upper,count],…]}]`.
-pub(crate) fn histogram_point(out: &mut Vec<u8>, ms: i64, histogram: &Histogram) {
+/// `time` is the text of the seconds.
+pub(crate) fn histogram_point(out: &mut Vec<u8>, time: &[u8], histogram: &Histogram) {
     out.push(b'[');
-    timestamp(out, ms);
+    out.extend_from_slice(time);
     out.push(b',');
     histogram_value(out, histogram);
     out.push(b']');

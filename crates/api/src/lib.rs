@@ -4,11 +4,15 @@
 //! |---|---|
 //! | `router` | every path, in one place |
 //! | [`server`] | what handlers share, the listener, an orderly end |
-//! | `query`, `catalog` | PromQL; series, labels, metadata, exemplars |
+//! | `connection` | accepted connections, and request targets as Go takes them |
+//! | [`query`], `catalog` | PromQL; series, labels, metadata, exemplars |
+//! | `federate`, `read` | what other servers fetch |
+//! | [`live`], `notifications` | the configuration in force; what the operator should know |
 //! | `rules`, `targets`, `alertmanager` | what is evaluated, what is scraped, Alertmanager's API v2 |
 //! | `push`, `admin` | remote write; deleting and copying data |
 //! | `fleet` | the state of every server for the heat map |
-//! | `health`, `status`, `self_metrics` | the process itself |
+//! | `health`, `status`, `features`, `self_metrics` | the process itself |
+//! | `openapi`, `cors` | the interface described; pages of other origins |
 //! | `ui` | the built files of the web UI |
 //! | `params`, `reply`, `json`, `error` | what requests and answers look like |
 //! | [`config`], [`metrics`] | settings; what the API measures of itself |
@@ -17,14 +21,22 @@ mod admin;
 mod alertmanager;
 mod catalog;
 pub mod config;
+mod connection;
+mod cors;
 mod error;
+mod features;
+mod federate;
 mod fleet;
 mod health;
 mod json;
+pub mod live;
 pub mod metrics;
+mod notifications;
+mod openapi;
 mod params;
 mod push;
-mod query;
+pub mod query;
+mod read;
 mod reply;
 mod router;
 mod rules;
@@ -36,8 +48,12 @@ mod ui;
 
 pub use config::{QueryConfig, WebConfig};
 pub use fleet::FleetConfig;
+pub use live::{Live, LiveConfig, rfc3339};
 pub use metrics::Metrics;
 pub use params::parse_time;
+pub use query::active::{ActiveQueries, ActiveQuery};
+pub use query::log::QueryLog;
+pub use query::stamps::{StampedAppender, WriteStamps};
 pub use server::{BuildInfo, Command, CommandRequest, ListenError, Listener, Parts, Phase};
 
 /// Percent-encodes a text for a query string.

@@ -25,10 +25,20 @@ pub(crate) struct HandlerLabels {
 pub struct Metrics {
     pub(crate) requests: Family<RequestLabels, Counter>,
     pub(crate) request_seconds: Family<HandlerLabels, Histogram, fn() -> Histogram>,
-    pub(crate) requests_refused: Counter,
+    pub(crate) connections: Gauge,
+    pub(crate) connections_waited: Counter,
     pub(crate) queries_running: Gauge,
+    pub(crate) queries_waiting: Gauge,
     pub(crate) queries_refused: Counter,
     pub(crate) query_samples: Counter,
+    pub(crate) query_seconds: Histogram,
+    pub(crate) query_bytes: Gauge,
+    pub(crate) cache_hits: Counter,
+    pub(crate) cache_misses: Counter,
+    pub(crate) cache_steps: Counter,
+    pub(crate) cache_bytes: Gauge,
+    pub(crate) patterns: Gauge,
+    pub(crate) notification_streams: Gauge,
 }
 
 impl Metrics {
@@ -38,10 +48,20 @@ impl Metrics {
         let metrics = Self {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(seconds),
-            requests_refused: Counter::default(),
+            connections: Gauge::default(),
+            connections_waited: Counter::default(),
             queries_running: Gauge::default(),
+            queries_waiting: Gauge::default(),
             queries_refused: Counter::default(),
             query_samples: Counter::default(),
+            query_seconds: seconds(),
+            query_bytes: Gauge::default(),
+            cache_hits: Counter::default(),
+            cache_misses: Counter::default(),
+            cache_steps: Counter::default(),
+            cache_bytes: Gauge::default(),
+            patterns: Gauge::default(),
+            notification_streams: Gauge::default(),
         };
         registry.register(
             "api_requests",
@@ -54,15 +74,65 @@ impl Metrics {
             metrics.request_seconds.clone(),
         );
         registry.register(
-            "api_requests_refused",
-            "Requests refused because web.max_connections were being worked on",
-            metrics.requests_refused.clone(),
+            "api_connections",
+            "Open connections (bound: web.max_connections)",
+            metrics.connections.clone(),
+        );
+        registry.register(
+            "api_connections_waited",
+            "Times that new connections had to wait because web.max_connections were open",
+            metrics.connections_waited.clone(),
         );
         registry.register("api_queries_running", "Queries that run now", metrics.queries_running.clone());
         registry.register(
+            "api_queries_waiting",
+            "Queries that wait for a place (bound: query.max_queued_per_tenant for each tenant)",
+            metrics.queries_waiting.clone(),
+        );
+        registry.register(
             "api_queries_refused",
-            "Queries refused because query.max_concurrency ran for as long as query.timeout",
+            "Queries refused because others ran or waited for too long",
             metrics.queries_refused.clone(),
+        );
+        registry.register(
+            "api_query_duration_seconds",
+            "Time of a query from its arrival to its result, waiting included",
+            metrics.query_seconds.clone(),
+        );
+        registry.register(
+            "api_query_memory_bytes",
+            "Memory that queries hold, as of the last one that ended (bound: query.max_total_bytes)",
+            metrics.query_bytes.clone(),
+        );
+        registry.register(
+            "api_query_cache_hits",
+            "Range queries for which part of a kept answer was reused",
+            metrics.cache_hits.clone(),
+        );
+        registry.register(
+            "api_query_cache_misses",
+            "Range queries that could have been kept and of which nothing was",
+            metrics.cache_misses.clone(),
+        );
+        registry.register(
+            "api_query_cache_steps",
+            "Steps of range queries that were not computed because a kept answer had them",
+            metrics.cache_steps.clone(),
+        );
+        registry.register(
+            "api_query_cache_bytes",
+            "Memory of kept answers (bound: query.cache_max_bytes)",
+            metrics.cache_bytes.clone(),
+        );
+        registry.register(
+            "api_query_patterns",
+            "Compiled regular expressions that are kept (bound: query.max_patterns)",
+            metrics.patterns.clone(),
+        );
+        registry.register(
+            "api_notification_streams",
+            "Clients that follow /api/v1/notifications/live",
+            metrics.notification_streams.clone(),
         );
         registry.register(
             "api_query_samples",

@@ -15,7 +15,8 @@ use crate::error::{ApiError, ErrorType};
 use crate::metrics::{HandlerLabels, RequestLabels};
 use crate::server::{Api, Phase};
 use crate::{
-    admin, alertmanager, catalog, fleet, health, push, query, rules, self_metrics, status, targets, ui,
+    admin, alertmanager, catalog, cors, features, federate, fleet, health, notifications, openapi, push,
+    query, read, rules, self_metrics, status, targets, ui,
 };
 
 /// The paths and the layers around them.
@@ -31,6 +32,10 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/label/{name}/values", get(catalog::label_values))
         .route("/api/v1/metadata", get(catalog::metadata))
         .route("/api/v1/write", post(push::remote_write))
+        .route("/api/v1/read", post(read::remote_read))
+        .route("/federate", get(federate::federate))
+        .route("/api/v1/alertmanagers", get(status::alertmanagers))
+        .route("/api/v1/targets/relabel_steps", get(targets::relabel_steps))
         .route("/api/v1/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route(
             "/api/v1/admin/tsdb/clean_tombstones",
@@ -38,6 +43,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         )
         .route("/api/v1/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
         .route("/api/v1/status/tsdb", get(status::tsdb))
+        .route("/api/v1/status/tsdb/blocks", get(status::tsdb_blocks))
+        .route("/api/v1/status/queries", get(status::queries))
         .route("/api/v1/rules", get(rules::rules))
         .route("/api/v1/alerts", get(rules::alerts))
         .route("/api/v1/targets", get(targets::targets))
@@ -65,10 +72,18 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/status/buildinfo", get(status::build_info))
         .route("/api/v1/status/config", get(status::config))
         .route("/api/v1/status/flags", get(status::flags))
-        .route("/api/v1/status/runtimeinfo", get(status::runtime_info));
+        .route("/api/v1/status/runtimeinfo", get(status::runtime_info))
+        .route("/api/v1/status/walreplay", get(status::wal_replay))
+        .route("/api/v1/status/self_metrics", get(self_metrics::families))
+        .route("/api/v1/features", get(features::features))
+        .route("/api/v1/notifications", get(notifications::list))
+        .route("/api/v1/notifications/live", get(notifications::live))
+        .route("/api/v1/openapi.yaml", get(openapi::serve))
+        .route("/version", get(status::version));
     data.merge(always)
         .fallback(get(ui::serve))
         .layer(DefaultBodyLimit::max(api.web.max_body_bytes))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), cors::layer))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), measure))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(CompressionLayer::new())

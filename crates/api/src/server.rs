@@ -3,15 +3,22 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use model::{Appender, Budget, Clock, Querier, Timestamp};
+use model::pattern::Pattern;
+use model::{Appender, Clock, Querier, Timestamp};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{QueryConfig, WebConfig};
+use crate::connection::Incoming;
 use crate::fleet::round::ActiveAlert;
 use crate::fleet::{AlertFeed, Fleet, FleetConfig};
+use crate::live::{Live, SHUTTING_DOWN};
 use crate::metrics::Metrics;
+use crate::query::active::ActiveQueries;
+use crate::query::log::QueryLog;
+use crate::query::run::{Made, Queries};
+use crate::query::stamps::WriteStamps;
 use crate::router;
 
 /// Where the process is in its life.
@@ -62,8 +69,14 @@ pub struct Parts {
     pub db: Arc<tsdb::Db>,
     /// Takes remote write requests.
     pub remote_write: ingest::remote_write::Receiver,
-    /// The configuration file's text.
-    pub config_text: String,
+    /// The configuration in force.
+    pub live: Arc<Live>,
+    /// Stamps of what is written, which `appender` sets.
+    pub stamps: Arc<WriteStamps>,
+    /// The list of running queries.
+    pub active_queries: Arc<ActiveQueries>,
+    /// The log of finished queries.
+    pub query_log: QueryLog,
     /// What is scraped.
     pub scraper: Arc<sources::scrape::Scraper>,
     /// What is evaluated.
@@ -104,7 +117,10 @@ pub(crate) struct Api {
     pub(crate) appender: Arc<dyn Appender>,
     pub(crate) db: Arc<tsdb::Db>,
     pub(crate) remote_write: ingest::remote_write::Receiver,
-    pub(crate) config_text: String,
+    pub(crate) live: Arc<Live>,
+    pub(crate) stamps: Arc<WriteStamps>,
+    pub(crate) queries: Queries,
+    pub(crate) cors_origin: Option<Pattern>,
     pub(crate) scraper: Arc<sources::scrape::Scraper>,
     pub(crate) ruler: Arc<rules::Ruler>,
     pub(crate) dispatcher: alerts::Dispatcher,
@@ -119,19 +135,24 @@ pub(crate) struct Api {
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Metrics,
     pub(crate) build: BuildInfo,
-    /// Memory of all queries together.
-    pub(crate) budget: Arc<Budget>,
-    /// Places for queries that run at once.
-    pub(crate) slots: Arc<Semaphore>,
     phase: watch::Receiver<Phase>,
     commands: mpsc::Sender<CommandRequest>,
 }
 
 impl Api {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let budget =
-            Budget::new("memory of all queries (query.max_total_bytes)", parts.query.max_total_bytes, None);
-        let slots = Arc::new(Semaphore::new(parts.query.max_concurrency.max(1)));
+        let db = Arc::clone(&parts.db);
+        let queries = Queries::new(Made {
+            config: parts.query.clone(),
+            querier: Arc::clone(&parts.querier),
+            options: parts.options.clone(),
+            eval_options: parts.eval_options.clone(),
+            stamps: Arc::clone(&parts.stamps),
+            active: parts.active_queries,
+            log: parts.query_log,
+            metrics: parts.metrics.clone(),
+            deleted_until: Arc::new(move || db.deleted_until()),
+        });
         let (querier, clock) = (Arc::clone(&parts.querier), Arc::clone(&parts.clock));
         let fleet = Fleet::new(parts.fleet, querier, clock, alert_feed(&parts.dispatcher));
         Arc::new(Self {
@@ -143,7 +164,10 @@ impl Api {
             appender: parts.appender,
             db: parts.db,
             remote_write: parts.remote_write,
-            config_text: parts.config_text,
+            live: parts.live,
+            stamps: parts.stamps,
+            queries,
+            cors_origin: parts.web.cors_pattern(),
             scraper: parts.scraper,
             ruler: parts.ruler,
             dispatcher: parts.dispatcher,
@@ -154,8 +178,6 @@ impl Api {
             registry: parts.registry,
             metrics: parts.metrics,
             build: parts.build,
-            budget,
-            slots,
             phase: parts.phase,
             commands: parts.commands,
         })
@@ -252,8 +274,13 @@ impl Listener {
         let api = Api::new(parts);
         let fleet = tokio::spawn(Arc::clone(&api.fleet).run());
         let stopped = Arc::clone(&api);
-        let stopping = async move { stopped.stopping().await };
-        let served = axum::serve(self.listener, router::router(api)).with_graceful_shutdown(stopping).await;
+        let stopping = async move {
+            stopped.stopping().await;
+            stopped.live.notify(SHUTTING_DOWN);
+        };
+        let (open, waited) = (api.metrics.connections.clone(), api.metrics.connections_waited.clone());
+        let incoming = Incoming::new(self.listener, api.web.max_connections, open, waited);
+        let served = axum::serve(incoming, router::router(api)).with_graceful_shutdown(stopping).await;
         fleet.abort();
         served
     }

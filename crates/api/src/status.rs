@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
 
+use crate::live::rfc3339;
 use crate::reply;
 use crate::server::Api;
 
@@ -29,18 +30,18 @@ const PROMETHEUS_API: &str = "3.14.0";
 
 /// `GET /api/v1/status/runtimeinfo`
 pub(crate) async fn runtime_info(State(api): State<Arc<Api>>) -> Response {
-    let started =
-        jiff::Timestamp::from_millisecond(api.started.ms()).map(|at| at.to_string()).unwrap_or_default();
-    let now =
-        jiff::Timestamp::from_millisecond(api.clock.now().ms()).map(|at| at.to_string()).unwrap_or_default();
+    let (started, now) = (rfc3339(api.started), rfc3339(api.clock.now()));
     let folder = std::env::current_dir().map(|folder| folder.display().to_string()).unwrap_or_default();
     reply::success_of(&json!({
         "startTime": started,
         "CWD": folder,
         "hostname": rustix::system::uname().nodename().to_string_lossy(),
         "serverTime": now,
-        "reloadConfigSuccess": true,
-        "goroutineCount": 0,
+        "reloadConfigSuccess": api.live.reload_succeeded(),
+        "lastConfigTime": rfc3339(api.live.config().loaded_at),
+        "corruptionCount": api.db.recovered().quarantined.len(),
+        // Threads are what comes closest.
+        "goroutineCount": threads(),
         "GOMAXPROCS": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         "GOMEMLIMIT": 0,
         "GOGC": "",
@@ -49,9 +50,59 @@ pub(crate) async fn runtime_info(State(api): State<Arc<Api>>) -> Response {
     }))
 }
 
+/// How many threads the process has; 0 where that cannot be read.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+/// `GET /api/v1/status/walreplay`. The interface opens when the log has been replayed, so that it is always done; the numbers are
+/// those of its segments.
+pub(crate) async fn wal_replay(State(api): State<Arc<Api>>) -> Response {
+    let segments = api.db.recovered().segments;
+    reply::success_of(&json!({ "min": 0, "max": segments, "current": segments, "state": "done" }))
+}
+
+/// `GET /api/v1/status/tsdb/blocks`: the blocks on the disk.
+pub(crate) async fn tsdb_blocks(
+    State(api): State<Arc<Api>>,
+    headers: axum::http::HeaderMap,
+) -> Result<Response, crate::error::ApiError> {
+    let tenant = crate::params::tenant(&headers)?;
+    let block = |meta: tsdb::block::BlockMeta| {
+        json!({
+            "ulid": meta.id, "minTime": meta.min_time, "maxTime": meta.max_time,
+            "stats": { "numSamples": meta.samples, "numSeries": meta.series, "numBytes": meta.bytes },
+            "compaction": { "level": meta.level, "sources": meta.sources },
+            "version": meta.version,
+        })
+    };
+    let blocks: Vec<_> = api.db.blocks(&tenant).into_iter().map(block).collect();
+    Ok(reply::success_of(&json!({ "blocks": blocks })))
+}
+
+/// `GET /api/v1/status/queries`: the queries that run now. Not in Prometheus, which writes them to a file alone.
+pub(crate) async fn queries(State(api): State<Arc<Api>>) -> Response {
+    reply::success_of(&api.queries.running())
+}
+
+/// `GET /api/v1/alertmanagers`: where alerts go. The alert manager is built in.
+pub(crate) async fn alertmanagers(State(api): State<Arc<Api>>) -> Response {
+    let url = format!("{}/api/v2/alerts", api.live.config().external_url);
+    reply::success_of(&json!({ "activeAlertmanagers": [{ "url": url }], "droppedAlertmanagers": [] }))
+}
+
+/// `GET /version`: the build, as older clients ask for it.
+pub(crate) async fn version(State(api): State<Arc<Api>>) -> Response {
+    let build = json!({
+        "version": PROMETHEUS_API, "revision": api.build.revision, "branch": "", "buildUser": "", "buildDate": "",
+        "goVersion": "",
+    });
+    reply::json_response(build.to_string())
+}
+
 /// `GET /api/v1/status/config`: the configuration file as it was read.
 pub(crate) async fn config(State(api): State<Arc<Api>>) -> Response {
-    reply::success_of(&json!({ "yaml": api.config_text }))
+    reply::success_of(&json!({ "yaml": api.live.config().text }))
 }
 
 /// `GET /api/v1/status/flags`: settings of the server, under the names of their flags.

@@ -112,6 +112,33 @@ pub(crate) async fn metadata(
     Ok(reply::success_of(&found))
 }
 
+/// `GET /api/v1/targets/relabel_steps?scrapePool=NAME&labels=JSON`: what each rule of a job makes of a discovered target.
+pub(crate) async fn relabel_steps(
+    State(api): State<Arc<Api>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let params = Params::read(&uri, &headers, &Bytes::new())?;
+    let pool = params.require("scrapePool")?;
+    let labels: BTreeMap<String, String> = serde_json::from_str(params.require("labels")?)
+        .map_err(|err| ApiError::parameter("labels", format!("it is no JSON object of strings: {err}")))?;
+    let config = api.live.config();
+    let job = config.scrape_configs.iter().find(|job| job.job_name == pool);
+    let job =
+        job.ok_or_else(|| ApiError::parameter("scrapePool", format!("there is no scrape pool {pool:?}")))?;
+    let mut builder = Labels::from_pairs(labels).to_builder();
+    let mut steps = Vec::new();
+    for rule in &job.relabel_configs.0 {
+        let keep = rule.apply(&mut builder);
+        let output = if keep { builder.build() } else { Labels::empty() };
+        steps.push(json!({ "rule": rule.config(), "output": output, "keep": keep }));
+        if !keep {
+            break;
+        }
+    }
+    Ok(reply::success_of(&json!({ "steps": steps })))
+}
+
 fn target(target: &TargetStatus) -> Value {
     json!({
         "discoveredLabels": target.discovered_labels,

@@ -14,6 +14,7 @@ const PROMETHEUS_FLAGS: &[(&str, &str)] = &[
     ("storage.tsdb.retention.time", "storage.retention"),
     ("web.listen-addresses", "web.listen-address"),
     ("query.max-concurrent", "query.max-concurrency"),
+    ("web.cors.origin", "web.cors-origin"),
     ("alertmanager.config.file", "alerts.config-file"),
     ("rules.alert.for-outage-tolerance", "rules.evaluation.for-outage-tolerance"),
     ("rules.alert.for-grace-period", "rules.evaluation.for-grace-period"),

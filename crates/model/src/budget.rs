@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::error::{ErrorKind, SeamError};
+
 /// A bound on bytes, with a parent whose bound holds too (query → tenant → process).
 #[derive(Debug)]
 pub struct Budget {
@@ -25,6 +27,12 @@ pub struct OverBudget {
     pub used_bytes: u64,
     /// What was asked for.
     pub asked_bytes: u64,
+}
+
+impl From<OverBudget> for SeamError {
+    fn from(err: OverBudget) -> Self {
+        Self::new(ErrorKind::Limit, err.to_string())
+    }
 }
 
 impl Budget {

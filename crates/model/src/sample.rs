@@ -90,6 +90,25 @@ impl Samples {
         self.starts[last] = start;
     }
 
+    /// Removes the samples outside `(start, end]`, in milliseconds.
+    pub fn keep_within(&mut self, start: i64, end: i64) {
+        let low = self.times.partition_point(|&time| time <= start);
+        let high = self.times.partition_point(|&time| time <= end).max(low);
+        if low == 0 && high == self.times.len() {
+            return;
+        }
+        self.times_id = 0;
+        let kept = |at: u32| (low..high).contains(&(at as usize));
+        self.histograms.retain(|(at, _)| kept(*at));
+        self.histograms.iter_mut().for_each(|(at, _)| *at -= low as u32);
+        self.times.truncate(high);
+        self.values.truncate(high);
+        self.starts.truncate(high);
+        self.times.drain(..low);
+        self.values.drain(..low);
+        self.starts.drain(..low.min(self.starts.len()));
+    }
+
     /// The histogram at `index`, when that sample is one.
     pub fn histogram(&self, index: usize) -> Option<&Arc<Histogram>> {
         let at = self.histograms.binary_search_by_key(&(index as u32), |(i, _)| *i).ok()?;
@@ -122,4 +141,24 @@ pub struct Exemplar {
     pub value: f64,
     /// When it was observed.
     pub at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_cut_to_a_range() {
+        let mut samples = Samples::default();
+        samples.push_float(10, 1.0);
+        samples.push_float(20, 2.0);
+        samples.push_histogram(30, Arc::default());
+        samples.set_last_start(5);
+        samples.push_float(40, 4.0);
+        samples.keep_within(10, 30);
+        assert_eq!((&samples.times[..], &samples.starts[..]), (&[20, 30][..], &[0, 5][..]));
+        assert!(samples.histogram(0).is_none() && samples.histogram(1).is_some());
+        samples.keep_within(30, 100);
+        assert!(samples.is_empty() && samples.histograms.is_empty() && samples.starts.is_empty());
+    }
 }

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::patterns::PatternCache;
+
 /// Language settings. All experimental parts are off by default, as in Prometheus.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -19,6 +21,9 @@ pub struct Options {
     pub max_query_bytes: usize,
     /// Deepest nesting of expressions.
     pub max_depth: usize,
+    /// Patterns that earlier queries compiled.
+    #[serde(skip)]
+    pub patterns: PatternCache,
 }
 
 impl Default for Options {
@@ -30,6 +35,7 @@ impl Default for Options {
             fill_modifiers: false,
             max_query_bytes: 1 << 20,
             max_depth: 200,
+            patterns: PatternCache::default(),
         }
     }
 }

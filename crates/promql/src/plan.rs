@@ -261,6 +261,29 @@ impl Plan {
     pub fn steps(&self) -> usize {
         self.grid.count
     }
+
+    /// How far before and after a step's time the samples may be that its value depends on, in milliseconds; `None` when it
+    /// depends on samples at fixed times (`@`), or the query has one step.
+    pub fn reach(&self) -> Option<(i64, i64)> {
+        let fixed = |node: &Node| match &node.kind {
+            Kind::Select(selector) | Kind::SampleTime { selector, .. } => {
+                selector.windows.reference.fixed.is_some()
+            }
+            Kind::Points { windows, .. } | Kind::Range { windows, .. } => windows.reference.fixed.is_some(),
+            Kind::Info(info) => info.selector.windows.reference.fixed.is_some(),
+            _ => false,
+        };
+        if self.instant || self.grid.count == 0 || self.nodes.iter().any(fixed) {
+            return None;
+        }
+        // The instants of a subquery are multiples of its step: one window may begin nearer to one than another does.
+        let slack: i64 =
+            self.nodes.iter().filter(|node| node.grid != self.grid).map(|node| node.grid.step).sum();
+        let last = self.grid.at(self.grid.count - 1);
+        let before = self.selects.iter().map(|select| self.grid.start - select.start.0).max().unwrap_or(0);
+        let after = self.selects.iter().map(|select| select.end.0 - last).max().unwrap_or(0);
+        Some((before.max(0).saturating_add(slack), after.max(0).saturating_add(slack)))
+    }
 }
 
 /// Plans the evaluation of `expr` at `times`.

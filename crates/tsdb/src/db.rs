@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use hashbrown::HashMap;
 use model::seam::{Names, Select, Selected, SeriesExemplars, TimeRange};
 use model::{Appended, Batch, Budget, Clock, Labels, Metadata, Selector, TenantId};
 use parking_lot::RwLock;
 
+use crate::block::BlockMeta;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -26,6 +28,8 @@ pub struct Db {
     shared: Shared,
     tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
     recovered: Recovered,
+    /// Blocks with samples up to this time have been deleted by retention since the database was opened.
+    pub(crate) deleted_until: AtomicI64,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -68,7 +72,9 @@ impl Db {
         shared.metrics.wal_torn_bytes.inc_by(recovered.torn_bytes);
         shared.metrics.quarantined_files.inc_by(recovered.quarantined.len() as u64);
         tracing::info!(%recovered, path = %path.display(), "storage is open");
-        Ok(Arc::new(Self { shared, tenants: RwLock::new(tenants), recovered, _lock: lock }))
+        let tenants = RwLock::new(tenants);
+        let deleted_until = AtomicI64::new(i64::MIN);
+        Ok(Arc::new(Self { shared, tenants, recovered, deleted_until, _lock: lock }))
     }
 
     /// What opening brought back.
@@ -93,6 +99,19 @@ impl Db {
     /// data. Walks all label pairs: not for every scrape.
     pub fn stats(&self, tenant: &TenantId, limit: usize) -> Option<Stats> {
         self.tenant(tenant).map(|tenant| tenant.stats(limit))
+    }
+
+    /// Up to which time, in milliseconds, retention has deleted samples since the database was opened; `i64::MIN` for none.
+    pub fn deleted_until(&self) -> i64 {
+        self.deleted_until.load(Ordering::Relaxed)
+    }
+
+    /// What the blocks of a tenant say of themselves, oldest first.
+    pub fn blocks(&self, tenant: &TenantId) -> Vec<BlockMeta> {
+        let tenant = self.tenant(tenant);
+        tenant
+            .map(|tenant| tenant.blocks.list().iter().map(|block| block.meta().clone()).collect())
+            .unwrap_or_default()
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {

@@ -127,6 +127,9 @@ impl Db {
             let of_tenant = expired.iter().filter(|&&at| owners[at].0.id == tenant.id);
             let ids: BTreeSet<String> = of_tenant.map(|&at| owners[at].1.id.clone()).collect();
             if !ids.is_empty() {
+                // First, so that nobody takes for complete what is about to be deleted.
+                let until = expired.iter().map(|&at| owners[at].1.max_time).max();
+                self.deleted_until.fetch_max(until.unwrap_or(i64::MIN), Ordering::Relaxed);
                 note("retention", &tenant.id, tenant.delete_blocks(&ids));
             }
         }

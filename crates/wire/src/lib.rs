@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`exposition`] | what targets expose: Prometheus text, OpenMetrics, protobuf; reading, writing, checking |
+//! | [`remote_read`] | remote read, as samples and as a stream of chunks |
 //! | [`remote_write`] | remote write 1.0 and 2.0 |
 //! | [`compress`] | snappy and zstd with a cap |
 //! | [`number`] | floats as Go reads and writes them |
@@ -14,6 +15,7 @@ pub mod compress;
 pub mod exposition;
 pub mod number;
 mod proto;
+pub mod remote_read;
 pub mod remote_write;
 
 pub use exposition::{Cache, Format, ParseError, check_exposition};

@@ -143,6 +143,7 @@ impl Config {
         };
         config.settings.check()?;
         (config.options, config.eval_options) = features(&given.features)?;
+        config.options.patterns = promql::PatternCache::new(config.settings.query.max_patterns);
         if !given.scrape.is_empty() {
             config.prometheus.scrape_configs.push(quick_job(&given.scrape, &config.prometheus)?);
         }
@@ -238,6 +239,7 @@ impl Settings {
         if !(self.rules.shipped_time_scale > 0.0 && self.rules.shipped_time_scale.is_finite()) {
             bail!("rules.shipped_time_scale is {}: it must be above 0", self.rules.shipped_time_scale);
         }
+        self.web.check().map_err(|reason| anyhow::anyhow!(reason))?;
         self.storage.check()?;
         Ok(())
     }

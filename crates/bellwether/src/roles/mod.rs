@@ -105,7 +105,9 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let state_path = settings.storage.path.join("state.sqlite");
     let state = state::Store::open(&state_path, state::Config::default(), metrics.state.clone())?;
     let state = Arc::new(state);
+    let stamps: Arc<api::WriteStamps> = Arc::default();
     let storage = Arc::clone(&db) as Arc<dyn Appender>;
+    let storage: Arc<dyn Appender> = Arc::new(api::StampedAppender::new(storage, Arc::clone(&stamps)));
     let gate =
         ingest::Gate::new(storage, Arc::clone(&clock), settings.ingest.clone(), metrics.ingest.clone())?;
     let gate: Arc<dyn Appender> = Arc::new(gate);
@@ -164,6 +166,9 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let watched = add_own_sources(&config, &scraper, &registry, &clock)?;
     metrics.process.reloaded(true, &clock);
 
+    let live = api::Live::new(live_config(&config, &url, &*clock), Arc::clone(&clock));
+    let active_queries = active_queries(settings)?;
+    let query_log = query_log(&config)?;
     let (phase, phase_seen) = watch::channel(Phase::Ready);
     let (commands, mut asked) = mpsc::channel::<CommandRequest>(COMMANDS);
     announce(&url, &config, &watched, existed.then(|| db.recovered().to_string()));
@@ -182,7 +187,10 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         fleet: settings.fleet.clone(),
         started,
         retention: settings.storage.retention.to_string(),
-        config_text: config.text.clone(),
+        live: Arc::clone(&live),
+        stamps,
+        active_queries,
+        query_log,
         registry: Arc::clone(&registry),
         metrics: metrics.api.clone(),
         remote_write: ingest::remote_write::Receiver::new(
@@ -195,7 +203,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         build: api::BuildInfo { version: env!("CARGO_PKG_VERSION"), revision: "" },
     }));
 
-    let running = Running { given, url, scraper, ruler, dispatcher, metrics: metrics.process, clock };
+    let running = Running { given, url, scraper, ruler, dispatcher, live, metrics: metrics.process, clock };
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
@@ -243,6 +251,7 @@ struct Running {
     scraper: Arc<Scraper>,
     ruler: Arc<Ruler>,
     dispatcher: alerts::Dispatcher,
+    live: Arc<api::Live>,
     metrics: telemetry::Metrics,
     clock: Arc<dyn Clock>,
 }
@@ -252,6 +261,9 @@ impl Running {
     async fn reload(&self) -> anyhow::Result<()> {
         let result = self.try_reload().await;
         self.metrics.reloaded(result.is_ok(), &self.clock);
+        if result.is_err() {
+            self.live.reloaded(None);
+        }
         match &result {
             Ok(()) => tracing::info!("the configuration was read again and is in force"),
             Err(err) => {
@@ -268,8 +280,49 @@ impl Running {
         self.scraper.apply(config.prometheus.scrape_configs.clone()).await?;
         self.dispatcher.reload(routes)?;
         self.ruler.load(&rule_files, rule_settings(&config, &self.url)).await;
+        self.live.reloaded(Some(live_config(&config, &self.url, &*self.clock)));
         Ok(())
     }
+}
+
+/// What the API shows of the configuration.
+fn live_config(config: &Config, url: &str, clock: &dyn Clock) -> api::LiveConfig {
+    api::LiveConfig {
+        text: config.text.clone(),
+        external_labels: config.prometheus.global.external_labels(),
+        scrape_configs: config.prometheus.scrape_configs.clone(),
+        external_url: url.to_owned(),
+        loaded_at: clock.now(),
+    }
+}
+
+/// Opens the list of running queries, and names those that the last process did not finish.
+fn active_queries(settings: &crate::config::Settings) -> anyhow::Result<Arc<api::ActiveQueries>> {
+    let path = settings.storage.path.join("queries.active");
+    let (queries, unfinished) = api::ActiveQueries::open(&path, settings.query.max_concurrency)
+        .with_context(|| format!("cannot open the list of running queries {}", path.display()))?;
+    for query in unfinished {
+        tracing::warn!(
+            query = query.query,
+            tenant = query.tenant,
+            started_at = query.timestamp_sec,
+            "this query was running when the server ended without an orderly stop"
+        );
+    }
+    Ok(queries)
+}
+
+/// Opens the log of finished queries.
+fn query_log(config: &Config) -> anyhow::Result<api::QueryLog> {
+    let file =
+        config.prometheus.global.query_log_file.as_deref().filter(|path| !path.is_empty()).map(Path::new);
+    let slow = config.settings.query.slow_threshold.to_std();
+    api::QueryLog::open(slow, file).with_context(|| {
+        format!(
+            "cannot open global.query_log_file {}",
+            file.map(|f| f.display().to_string()).unwrap_or_default()
+        )
+    })
 }
 
 /// Creates the data folder for its owner alone; one that exists stays as it is.

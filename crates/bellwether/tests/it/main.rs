@@ -11,5 +11,6 @@ mod command_line;
 mod durability;
 mod first_start;
 mod harness;
+mod query_api;
 mod reload;
 mod scraping;

@@ -66,6 +66,27 @@ pub(crate) fn ones(bits: &[u64]) -> impl Iterator<Item = usize> + '_ {
     })
 }
 
+/// The positions of the set bits within `range`, ascending.
+pub(crate) fn ones_within(bits: &[u64], range: std::ops::Range<usize>) -> impl Iterator<Item = usize> + '_ {
+    let (start, end) = (range.start, range.end);
+    let words = bits.iter().enumerate().skip(start / 64).take_while(move |(word, _)| word * 64 < end);
+    words.flat_map(move |(word, &bits)| {
+        let low = start.saturating_sub(word * 64);
+        let high = end - word * 64;
+        let mut rest = bits & (u64::MAX << low.min(63));
+        if high < 64 {
+            rest &= (1 << high) - 1;
+        }
+        std::iter::from_fn(move || {
+            (rest != 0).then(|| {
+                let at = rest.trailing_zeros() as usize;
+                rest &= rest - 1;
+                word * 64 + at
+            })
+        })
+    })
+}
+
 pub(crate) fn count_ones(bits: &[u64]) -> usize {
     bits.iter().map(|word| word.count_ones() as usize).sum()
 }
@@ -319,6 +340,11 @@ impl Matrix {
         self.metas.iter().enumerate().map(|(index, meta)| (meta, self.row(index)))
     }
 
+    /// Memory of the histograms, in bytes.
+    pub(crate) fn histogram_bytes(&self) -> u64 {
+        self.histograms.iter().flatten().map(|(_, histogram)| histogram.size_bytes() as u64 + 16).sum()
+    }
+
     pub(crate) fn samples(&self) -> u64 {
         (0..self.len()).map(|index| self.row(index).samples()).sum()
     }
@@ -414,5 +440,9 @@ mod tests {
         assert_eq!(ones(&all).last(), Some(69));
         clear_bit(&mut all, 3);
         assert!(!bit(&all, 3));
+        for (start, end) in [(0, 70), (2, 5), (63, 65), (64, 70), (69, 70), (5, 5), (0, 64)] {
+            let expected: Vec<usize> = ones(&all).filter(|at| (start..end).contains(at)).collect();
+            assert_eq!(ones_within(&all, start..end).collect::<Vec<_>>(), expected, "{start}..{end}");
+        }
     }
 }

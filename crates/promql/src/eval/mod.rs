@@ -38,17 +38,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use model::budget::{Budget, Reservation};
+use model::budget::{Budget, OverBudget, Reservation};
 use model::seam::Selected;
 
 use self::error::Error;
-use self::matrix::{Cell, Grid, Matrix, Row};
+use self::matrix::{Grid, Matrix, Row};
 use self::stream::{Stream, Worker};
 use crate::annotations::{Annotations, Message};
 use crate::ast::{Span, ValueType};
 use crate::functions::FunctionId;
 use crate::plan::{Kind, Node, NodeId, Plan, RangeSource};
-use crate::result::{NodeStats, QueryResult, QueryValue, Series, Stats};
+use crate::result::{NodeStats, QueryResult, Series, Stats};
+use crate::rows::{Evaluated, Rows, RowsValue};
 use crate::stack::with_room;
 
 /// What a query may use.
@@ -90,6 +91,21 @@ pub fn evaluate(
     budget: &Arc<Budget>,
     cancel: &AtomicBool,
 ) -> Result<QueryResult, Error> {
+    let Evaluated { value, annotations, stats } = evaluate_rows(plan, selected, limits, budget, cancel)?;
+    Ok(QueryResult { value: value.into_value(), annotations, stats })
+}
+
+/// As [`evaluate`], with the answer as columns: half the memory, and still accounted for in `budget` until it is dropped.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_rows(
+    plan: &Plan,
+    selected: Vec<Selected>,
+    limits: &Limits,
+    budget: &Arc<Budget>,
+    cancel: &AtomicBool,
+) -> Result<Evaluated, Error> {
     if selected.len() != plan.selects().len() {
         return Err(Error::Plan(format!(
             "{} selectors were fetched for a plan of {}",
@@ -140,7 +156,7 @@ pub fn evaluate(
         series: found,
         nodes,
     };
-    Ok(QueryResult { value, annotations, stats })
+    Ok(Evaluated { value, annotations, stats })
 }
 
 /// What all threads see.
@@ -158,7 +174,7 @@ pub(crate) struct Context<'q> {
 
 /// Memory and samples that a matrix holds, given back when it is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Hold {
+pub struct Hold {
     reservations: Vec<Reservation>,
     samples: u64,
     counter: Option<Arc<AtomicU64>>,
@@ -196,8 +212,7 @@ impl Context<'_> {
 
     /// Reserves memory, before it is allocated.
     pub(crate) fn reserve(&self, bytes: u64) -> Result<Hold, Error> {
-        let reservations = vec![self.budget.reserve(bytes)?];
-        Ok(Hold { reservations, samples: 0, counter: None })
+        Ok(reserve(self.budget, bytes)?)
     }
 
     /// Counts samples as held until `hold` is dropped.
@@ -220,6 +235,11 @@ impl Context<'_> {
         }
         Ok(())
     }
+}
+
+/// Reserves memory, before it is allocated.
+pub(crate) fn reserve(budget: &Arc<Budget>, bytes: u64) -> Result<Hold, OverBudget> {
+    Ok(Hold { reservations: vec![budget.reserve(bytes)?], samples: 0, counter: None })
 }
 
 /// A number at each step.
@@ -276,7 +296,7 @@ impl<'q> Evaluator<'_, 'q> {
         &self.context.plan.nodes[id]
     }
 
-    fn query(&mut self) -> Result<QueryValue, Error> {
+    fn query(&mut self) -> Result<RowsValue, Error> {
         let plan = self.context.plan;
         let root = &plan.nodes[plan.root];
         if let Kind::Points { .. } = &root.kind {
@@ -285,61 +305,73 @@ impl<'q> Evaluator<'_, 'q> {
         let value = self.eval(plan.root)?;
         let (instant, grid) = (plan.instant, plan.grid);
         match value {
-            Value::Text(text) => Ok(QueryValue::String { time: grid.start, text }),
+            Value::Text(text) => Ok(RowsValue::String { time: grid.start, text }),
             Value::Scalar(scalar) if instant => {
-                Ok(QueryValue::Scalar { time: grid.start, value: scalar.at(0) })
+                Ok(RowsValue::Scalar { time: grid.start, value: scalar.at(0) })
             }
             Value::Scalar(scalar) => {
-                let floats = (0..grid.count).map(|step| (grid.at(step), scalar.at(step))).collect::<Vec<_>>();
-                let series = Series { floats, ..Series::default() };
-                Ok(QueryValue::Matrix(if grid.count == 0 { Vec::new() } else { vec![series] }))
+                let mut matrix = Matrix::new(grid.count);
+                if grid.count > 0 {
+                    matrix.hold = self.context.reserve(Matrix::bytes(1, grid.count))?;
+                    matrix.push(matrix::Meta::empty(), full_row(&scalar, grid).view());
+                }
+                Ok(RowsValue::Matrix(Rows::new(vec![matrix], grid)))
             }
             Value::Vector(vector) => {
-                let mut matrix = Arc::unwrap_or_clone(self.collect(vector, grid)?);
-                for meta in &mut matrix.metas {
-                    if meta.drop_name {
-                        meta.labels = labels::without_metadata(&meta.labels);
+                let mut parts = self.parts(vector, grid)?;
+                let metas = parts.iter_mut().flat_map(|part| &mut part.metas);
+                for meta in metas.filter(|meta| meta.drop_name) {
+                    meta.labels = labels::without_metadata(&meta.labels);
+                    meta.drop_name = false;
+                }
+                let mut rows = Rows::new(parts, grid);
+                if !instant {
+                    rows.sort();
+                }
+                let rows = rows.merge_same_labels()?;
+                Ok(if instant { RowsValue::Vector(rows) } else { RowsValue::Matrix(rows) })
+            }
+        }
+    }
+
+    /// The vector as matrices of some series each: what is already apart is not joined.
+    fn parts(&mut self, vector: Vector, grid: Grid) -> Result<Vec<Matrix>, Error> {
+        match vector {
+            Vector::Ready(matrix) => {
+                let metas = matrix.len();
+                match Arc::try_unwrap(matrix) {
+                    Ok(matrix) => Ok(vec![matrix]),
+                    // Held elsewhere too, such as under a node that is used twice.
+                    Err(shared) => {
+                        let hold = self.context.reserve(Matrix::bytes(metas, grid.count))?;
+                        let mut copy = Matrix::clone(&shared);
+                        copy.hold = hold;
+                        Ok(vec![copy])
                     }
                 }
-                let matrix = matrix.merge_same_labels()?;
-                let mut series = Vec::with_capacity(matrix.len());
-                for (meta, row) in matrix.rows() {
-                    let mut one = Series { labels: meta.labels.clone(), ..Series::default() };
-                    one.floats.reserve_exact(matrix::count_ones(row.valid) - row.histograms.len());
-                    if row.histograms.is_empty() {
-                        let values = row.values;
-                        one.floats.extend(matrix::ones(row.valid).map(|step| (grid.at(step), values[step])));
-                        series.push(one);
-                        continue;
-                    }
-                    for step in matrix::ones(row.valid) {
-                        match row.get(step) {
-                            Some(Cell::Float(value)) => one.floats.push((grid.at(step), value)),
-                            Some(Cell::Histogram(value)) => {
-                                one.histograms.push((grid.at(step), Arc::clone(value)));
-                            }
-                            None => {}
-                        }
-                    }
-                    series.push(one);
+            }
+            Vector::Lazy(stream) => {
+                let began = Instant::now();
+                let stream = Arc::unwrap_or_clone(stream);
+                let parts = stream::collect_parts(self, &stream)?;
+                if let Some(stats) = self.nodes.get_mut(stream.node) {
+                    stats.series = parts.iter().map(|part| part.len() as u64).sum();
+                    stats.time += began.elapsed();
                 }
-                if instant {
-                    return Ok(QueryValue::Vector(series));
-                }
-                series.sort_by(|a, b| a.labels.cmp(&b.labels));
-                Ok(QueryValue::Matrix(series))
+                Ok(parts)
             }
         }
     }
 
     /// A range vector as the whole query.
-    fn points(&mut self, root: &Node) -> Result<QueryValue, Error> {
+    fn points(&mut self, root: &Node) -> Result<RowsValue, Error> {
         let Kind::Points { source, windows } = &root.kind else { unreachable!("checked by the caller") };
         let mut all = Vec::new();
         let at = windows.reference.at(&root.grid, 0);
         let range = (at - windows.range, at);
         let source = self.source(source)?;
         let mut worker = Worker::new(0, false);
+        let mut hold = self.context.reserve(0)?;
         for index in 0..source.len(self.context) {
             self.context.check()?;
             let mut labels = source.labels(self.context, index);
@@ -362,7 +394,8 @@ impl<'q> Evaluator<'_, 'q> {
             let floats = range::extend_points(columns, windows.extend, range).unwrap_or_default();
             let count = floats.len() as u64
                 + histograms.iter().map(|(_, histogram)| matrix::histogram_samples(histogram)).sum::<u64>();
-            self.context.check_read(count)?;
+            hold.merge(self.context.reserve(count * 16 + size_of::<Series>() as u64)?);
+            self.context.hold(&mut hold, count)?;
             self.context.samples.fetch_add(count, Ordering::Relaxed);
             if !floats.is_empty() || !histograms.is_empty() {
                 all.push(Series { labels, floats, histograms });
@@ -372,7 +405,7 @@ impl<'q> Evaluator<'_, 'q> {
         if all.windows(2).any(|pair| pair[0].labels == pair[1].labels) {
             return Err(matrix::same_labels());
         }
-        Ok(QueryValue::Matrix(all))
+        Ok(RowsValue::Points(all, Some(hold)))
     }
 
     /// Evaluates a node, once.

@@ -569,9 +569,28 @@ pub(crate) fn parallel<T: Send>(
 
 /// All values of a stream.
 pub(crate) fn collect(evaluator: &mut Evaluator<'_, '_>, stream: &Stream) -> Result<Matrix, Error> {
+    let mut parts = collect_parts(evaluator, stream)?.into_iter();
+    let mut all = parts.next().unwrap_or_else(|| Matrix::new(stream.steps));
+    let more = parts.as_slice().iter().map(Matrix::len).sum();
+    // The parts are in memory until they have been copied.
+    let copy =
+        evaluator.context.reserve(Matrix::bytes(if more == 0 { 0 } else { all.len() }, stream.steps))?;
+    all.reserve(more);
+    for part in parts {
+        all.append(part);
+    }
+    drop(copy);
+    Ok(all)
+}
+
+/// All values of a stream, in matrices of up to [`BATCH`] series.
+pub(crate) fn collect_parts(
+    evaluator: &mut Evaluator<'_, '_>,
+    stream: &Stream,
+) -> Result<Vec<Matrix>, Error> {
     let series = stream.metas.len();
     let context = evaluator.context;
-    let parts = parallel(evaluator, stream, series.div_ceil(BATCH), |worker, task| {
+    parallel(evaluator, stream, series.div_ceil(BATCH), |worker, task| {
         let range = task * BATCH..((task + 1) * BATCH).min(series);
         let mut hold = context.reserve(Matrix::bytes(range.len(), stream.steps))?;
         let mut part = Matrix::new(stream.steps);
@@ -583,12 +602,5 @@ pub(crate) fn collect(evaluator: &mut Evaluator<'_, '_>, stream: &Stream) -> Res
         context.hold(&mut hold, part.samples())?;
         part.hold.merge(hold);
         Ok(part)
-    })?;
-    let mut parts = parts.into_iter();
-    let mut all = parts.next().unwrap_or_else(|| Matrix::new(stream.steps));
-    all.reserve(parts.as_slice().iter().map(Matrix::len).sum());
-    for part in parts {
-        all.append(part);
-    }
-    Ok(all)
+    })
 }

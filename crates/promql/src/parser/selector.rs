@@ -6,7 +6,6 @@ use model::{Labels, LabelsBuilder, MatchOp, Matcher, Selector, Timestamp};
 use super::{Abort, Parsed, Parser, Tree, unquote};
 use crate::ast::{At, BinaryOp, Expr, Extend, MatrixSelector, Modifiers, Span, Subquery, VectorSelector};
 use crate::lexer::{Keyword, Kind, Token};
-use crate::patterns;
 
 /// Whether a token may be the name of a metric where an expression starts.
 pub(super) fn may_name_metric(kind: Kind) -> bool {
@@ -107,7 +106,7 @@ impl<'a> Parser<'a> {
         }
         let token = self.advance()?;
         let value = self.utf8(token)?;
-        match patterns::matcher(name, op, value) {
+        match self.options.patterns.matcher(name, op, value) {
             Ok(matcher) => Ok(matcher),
             Err(err) => self.fail(label.span().to(token.span()), err.to_string()),
         }

@@ -105,6 +105,13 @@ impl GroupSnapshot {
             if rows.is_empty() {
                 continue;
             }
+            let after =
+                rows.time_range().zip(out.times.last()).is_none_or(|((first, _), &last)| last < first);
+            if after {
+                // What is sealed is older, but for late samples.
+                rows.read(column, out);
+                continue;
+            }
             let mut part = Samples { times_id: out.times_id, ..Samples::default() };
             rows.read(column, &mut part);
             append(out, part);

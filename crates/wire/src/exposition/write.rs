@@ -48,44 +48,65 @@ pub fn push_family(out: &mut String, format: Format, family: &Family, time: Opti
         out.push_str(unit);
         out.push('\n');
     }
-    let bare = is_legacy_metric_name(&family.name);
     for (labels, value) in &family.samples {
-        if bare {
-            out.push_str(&family.name);
-        }
-        if !bare || !labels.is_empty() {
-            out.push('{');
-            if !bare {
-                push_quoted(out, &family.name);
-            }
-            for (i, (name, value)) in labels.iter().enumerate() {
-                if i > 0 || !bare {
-                    out.push(',');
-                }
-                if is_legacy_label_name(name) {
-                    out.push_str(name);
-                } else {
-                    push_quoted(out, name);
-                }
-                out.push('=');
-                push_quoted(out, value);
-            }
-            out.push('}');
-        }
-        out.push(' ');
-        number::push_float(out, *value);
-        if let Some(ms) = time {
-            if openmetrics {
-                let sign = if ms < 0 { "-" } else { "" };
-                let ms = ms.unsigned_abs();
-                write!(out, " {sign}{}.{:03}", ms / 1000, ms % 1000)
-                    .expect("writing to a string does not fail");
-            } else {
-                write!(out, " {ms}").expect("writing to a string does not fail");
-            }
-        }
-        out.push('\n');
+        push_sample(out, format, &family.name, labels.iter(), *value, time);
     }
+}
+
+/// Appends the line that begins a family without other metadata.
+pub fn push_type(out: &mut String, name: &str, kind: &str) {
+    out.push_str("# TYPE ");
+    push_name(out, name);
+    out.push(' ');
+    out.push_str(kind);
+    out.push('\n');
+}
+
+/// Appends one sample. `time` in milliseconds.
+pub fn push_sample<'a>(
+    out: &mut String,
+    format: Format,
+    name: &str,
+    labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+    value: f64,
+    time: Option<i64>,
+) {
+    let bare = is_legacy_metric_name(name);
+    if bare {
+        out.push_str(name);
+    }
+    let mut open = false;
+    if !bare {
+        out.push('{');
+        push_quoted(out, name);
+        open = true;
+    }
+    for (name, value) in labels {
+        out.push(if open { ',' } else { '{' });
+        open = true;
+        if is_legacy_label_name(name) {
+            out.push_str(name);
+        } else {
+            push_quoted(out, name);
+        }
+        out.push('=');
+        push_quoted(out, value);
+    }
+    if open {
+        out.push('}');
+    }
+    out.push(' ');
+    number::push_float(out, value);
+    if let Some(ms) = time {
+        if format.is_openmetrics() {
+            let sign = if ms < 0 { "-" } else { "" };
+            let ms = ms.unsigned_abs();
+            write!(out, " {sign}{}.{:03}", ms / 1000, ms % 1000).expect("writing to a string does not fail");
+        } else {
+            write!(out, " {ms}").expect("writing to a string does not fail");
+        }
+    }
+    out.push('\n');
 }
 
 /// Ends a body.

@@ -6,13 +6,13 @@ use model::histogram::{ResetHint, Span};
 use crate::proto::{Fields, Malformed, Value, packed_doubles, packed_varints, zigzag};
 
 /// A histogram with its times.
-pub(super) struct Sent {
-    pub(super) histogram: Histogram,
-    pub(super) time: i64,
-    pub(super) start: i64,
+pub(crate) struct Sent {
+    pub(crate) histogram: Histogram,
+    pub(crate) time: i64,
+    pub(crate) start: i64,
 }
 
-pub(super) fn decode(body: &[u8]) -> Result<Sent, Malformed> {
+pub(crate) fn decode(body: &[u8]) -> Result<Sent, Malformed> {
     let mut fields = Fields(body);
     let mut sent = Sent { histogram: Histogram::default(), time: 0, start: 0 };
     let h = &mut sent.histogram;

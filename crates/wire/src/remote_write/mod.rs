@@ -4,7 +4,7 @@
 //! (Prometheus sends one entry a sample) becomes one, with its samples in order. A malformed message is an error, a bad series in
 //! a good message is counted and left out. Sources: the Prometheus remote write specifications 1.0 and 2.0.
 
-mod histogram;
+pub(crate) mod histogram;
 #[cfg(test)]
 mod tests;
 mod v1;
