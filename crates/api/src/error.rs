@@ -14,6 +14,7 @@ pub(crate) enum ErrorType {
     Unavailable,
     Internal,
     NotFound,
+    Conflict,
 }
 
 impl ErrorType {
@@ -26,6 +27,7 @@ impl ErrorType {
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
             Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
         }
     }
 
@@ -38,6 +40,7 @@ impl ErrorType {
             Self::Canceled => StatusCode::from_u16(499).expect("499 is within 100..=999"),
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Conflict => StatusCode::CONFLICT,
         }
     }
 }

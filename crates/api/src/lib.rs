@@ -11,6 +11,7 @@
 //! | `rules`, `targets`, `alertmanager` | what is evaluated, what is scraped, Alertmanager's API v2 |
 //! | `push`, `admin` | remote write; deleting and copying data |
 //! | `fleet` | the state of every server for the heat map |
+//! | `dashboards`, `batch` | dashboards and their versions; many queries in one request |
 //! | `health`, `status`, `features`, `self_metrics` | the process itself |
 //! | `openapi`, `cors` | the interface described; pages of other origins |
 //! | `ui` | the built files of the web UI |
@@ -19,10 +20,12 @@
 
 mod admin;
 mod alertmanager;
+mod batch;
 mod catalog;
 pub mod config;
 mod connection;
 mod cors;
+mod dashboards;
 mod error;
 mod features;
 mod federate;
@@ -47,7 +50,7 @@ mod targets;
 mod ui;
 
 pub use config::{QueryConfig, WebConfig};
-pub use fleet::FleetConfig;
+pub use fleet::{FleetConfig, FleetWatch};
 pub use live::{Live, LiveConfig, rfc3339};
 pub use metrics::Metrics;
 pub use params::parse_time;

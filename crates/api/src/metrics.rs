@@ -39,6 +39,47 @@ pub struct Metrics {
     pub(crate) cache_bytes: Gauge,
     pub(crate) patterns: Gauge,
     pub(crate) notification_streams: Gauge,
+    pub(crate) fleet: FleetMetrics,
+}
+
+/// What the fleet map measures of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct FleetMetrics {
+    pub(crate) servers: Gauge,
+    pub(crate) targets: Gauge,
+    pub(crate) targets_refused: Counter,
+    pub(crate) bytes: Gauge,
+    pub(crate) round_seconds: Histogram,
+}
+
+impl FleetMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            servers: Gauge::default(),
+            targets: Gauge::default(),
+            targets_refused: Counter::default(),
+            bytes: Gauge::default(),
+            round_seconds: Histogram::new([0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 5.0]),
+        };
+        registry.register("api_fleet_servers", "Servers on the fleet map", metrics.servers.clone());
+        registry.register("api_fleet_targets", "Targets that the fleet map keeps", metrics.targets.clone());
+        registry.register(
+            "api_fleet_targets_refused",
+            "Samples of up from targets beyond fleet.max_targets, which the map does not show",
+            metrics.targets_refused.clone(),
+        );
+        registry.register(
+            "api_fleet_bytes",
+            "Memory of the fleet map: targets, topology, states, history",
+            metrics.bytes.clone(),
+        );
+        registry.register(
+            "api_fleet_round_seconds",
+            "Time to compute the state of all servers once",
+            metrics.round_seconds.clone(),
+        );
+        metrics
+    }
 }
 
 impl Metrics {
@@ -62,6 +103,7 @@ impl Metrics {
             cache_bytes: Gauge::default(),
             patterns: Gauge::default(),
             notification_streams: Gauge::default(),
+            fleet: FleetMetrics::new(registry),
         };
         registry.register(
             "api_requests",

@@ -15,8 +15,8 @@ use crate::error::{ApiError, ErrorType};
 use crate::metrics::{HandlerLabels, RequestLabels};
 use crate::server::{Api, Phase};
 use crate::{
-    admin, alertmanager, catalog, cors, features, federate, fleet, health, notifications, openapi, push,
-    query, read, rules, self_metrics, status, targets, ui,
+    admin, alertmanager, batch, catalog, cors, dashboards, features, federate, fleet, health, notifications,
+    openapi, push, query, read, rules, self_metrics, status, targets, ui,
 };
 
 /// The paths and the layers around them.
@@ -56,6 +56,11 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/v2/alerts/groups", get(alertmanager::groups))
         .route("/api/v2/silences", get(alertmanager::silences).post(alertmanager::post_silence))
         .route("/api/v2/silence/{id}", get(alertmanager::silence).delete(alertmanager::delete_silence))
+        .route("/api/v1/query_batch", post(batch::batch))
+        .route("/api/v1/dashboards", get(dashboards::list).post(dashboards::save))
+        .route("/api/v1/dashboards/{uid}", get(dashboards::get).delete(dashboards::delete))
+        .route("/api/v1/dashboards/{uid}/versions", get(dashboards::versions))
+        .route("/api/v1/dashboards/{uid}/versions/{number}", get(dashboards::version))
         .route("/api/v1/fleet/topology", get(fleet::handlers::topology))
         .route("/api/v1/fleet/state", get(fleet::handlers::state))
         .route("/api/v1/fleet/stream", get(fleet::handlers::stream))

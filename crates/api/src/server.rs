@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::pattern::Pattern;
-use model::{Appender, Clock, Querier, Timestamp};
+use model::{Appender, Clock, Querier, StateStore, Timestamp};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{QueryConfig, WebConfig};
 use crate::connection::Incoming;
+use crate::dashboards::Dashboards;
 use crate::fleet::round::ActiveAlert;
-use crate::fleet::{AlertFeed, Fleet, FleetConfig};
+use crate::fleet::{AlertFeed, Fleet, FleetConfig, FleetParts, FleetWatch};
 use crate::live::{Live, SHUTTING_DOWN};
 use crate::metrics::Metrics;
 use crate::query::active::ActiveQueries;
@@ -65,6 +66,8 @@ pub struct Parts {
     pub querier: Arc<dyn Querier>,
     /// Where pushed samples go.
     pub appender: Arc<dyn Appender>,
+    /// Where dashboards are kept.
+    pub state: Arc<dyn StateStore>,
     /// The database behind both.
     pub db: Arc<tsdb::Db>,
     /// Takes remote write requests.
@@ -95,6 +98,10 @@ pub struct Parts {
     pub eval_options: promql::EvalOptions,
     /// The fleet map.
     pub fleet: FleetConfig,
+    /// What it has seen on the way to storage.
+    pub fleet_watch: FleetWatch,
+    /// The instance under which this machine is watched; empty when it is not.
+    pub own_host: String,
     /// When the process started.
     pub started: Timestamp,
     /// How long samples are kept, in words.
@@ -130,6 +137,7 @@ pub(crate) struct Api {
     pub(crate) options: promql::Options,
     pub(crate) eval_options: promql::EvalOptions,
     pub(crate) fleet: Arc<Fleet>,
+    pub(crate) dashboards: Dashboards,
     pub(crate) started: Timestamp,
     pub(crate) retention: String,
     pub(crate) registry: Arc<Registry>,
@@ -154,8 +162,17 @@ impl Api {
             deleted_until: Arc::new(move || db.deleted_until()),
         });
         let (querier, clock) = (Arc::clone(&parts.querier), Arc::clone(&parts.clock));
-        let fleet = Fleet::new(parts.fleet, querier, clock, alert_feed(&parts.dispatcher));
+        let fleet = Fleet::new(FleetParts {
+            config: parts.fleet,
+            watch: parts.fleet_watch,
+            own_host: parts.own_host,
+            querier,
+            clock,
+            alerts: alert_feed(&parts.dispatcher),
+            metrics: parts.metrics.fleet.clone(),
+        });
         Arc::new(Self {
+            dashboards: Dashboards::new(parts.state, Arc::clone(&parts.clock)),
             eval_options: parts.eval_options,
             fleet,
             started: parts.started,
@@ -218,17 +235,17 @@ fn alert_feed(dispatcher: &alerts::Dispatcher) -> AlertFeed {
             let text = |from: &std::collections::BTreeMap<String, String>, name: &str| {
                 from.get(name).cloned().unwrap_or_default()
             };
-            Some(ActiveAlert {
-                server: ActiveAlert::server_of(&labels)?.to_owned(),
+            ActiveAlert {
+                labels,
                 name: text(&alert.labels, "alertname"),
                 severity: text(&alert.labels, "severity"),
                 since_ms: alert.starts_at.0.ms(),
                 silenced: !alert.status.silenced_by.is_empty(),
                 inhibited: !alert.status.inhibited_by.is_empty(),
                 summary: text(&alert.annotations, "summary"),
-            })
+            }
         };
-        active.into_iter().filter_map(of).collect()
+        active.into_iter().map(of).collect()
     })
 }
 

@@ -31,6 +31,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(("alerts", matches)) => commands::alerts::run(matches),
         Some(("test", matches)) => commands::test::run(matches),
         Some(("tsdb", matches)) => commands::tsdb::run(matches),
+        Some(("simulate", matches)) => commands::simulate::run(matches),
         Some(("docs", matches)) => commands::docs::run(matches),
         _ => Ok(ExitCode::from(2)),
     };
@@ -73,6 +74,7 @@ pub(crate) fn command() -> Command {
         .subcommand(commands::test::command())
         .subcommand(commands::alerts::command())
         .subcommand(commands::tsdb::command())
+        .subcommand(commands::simulate::command())
         .subcommand(commands::docs::command())
 }
 

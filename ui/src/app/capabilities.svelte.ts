@@ -3,6 +3,9 @@ import { request, ApiError } from '../api/http.ts';
 
 const PROBES = {
   alertmanager: '/api/v2/status',
+  dashboards: '/api/v1/dashboards',
+  history: '/api/v1/alerts/report?start=0&end=1',
+  library: '/api/v1/library',
   rules: '/api/v1/rules',
   tsdb: '/api/v1/status/tsdb',
 } as const;

@@ -18,6 +18,8 @@ export interface AlertRow {
   inhibitedBy: string[];
   mutedBy: string[];
   receivers: string[];
+  /** It always fires, so that somebody outside notices when it stops: a sign of life, no trouble. */
+  heartbeat: boolean;
 }
 
 /** The severity a label set claims; words that mean "wake somebody" count as critical, unknown ones as warning. */
@@ -27,6 +29,9 @@ export function severityOf(labels: Labels): Severity {
   if (/^(info|information|notice|none|debug|low)$/.test(word)) return 'info';
   return 'warning';
 }
+
+/** Whether an alert says "all is well" by firing: `severity="none"`, as kube-prometheus and our own rules mark it, or the usual name. */
+export const isHeartbeat = (labels: Labels): boolean => (labels.severity ?? '').toLowerCase() === 'none' || labels.alertname === 'Watchdog' || labels.alertname === 'DeadMansSwitch';
 
 /** Alerts of both sources by label set. An alert known to one source only is kept. */
 export function joinAlerts(fromRules: readonly RuleAlert[], fromManager: readonly GettableAlert[]): AlertRow[] {
@@ -57,7 +62,7 @@ export function joinAlerts(fromRules: readonly RuleAlert[], fromManager: readonl
 function row(key: string, labels: Labels, annotations: Labels): AlertRow {
   const severity = severityOf(labels);
   const empty = { value: '', silencedBy: [], inhibitedBy: [], mutedBy: [], receivers: [] };
-  return { key, name: labels.alertname ?? '(no name)', severity, state: 'firing', labels, annotations, since: Number.NaN, ...empty };
+  return { key, name: labels.alertname ?? '(no name)', severity, state: 'firing', labels, annotations, since: Number.NaN, heartbeat: isHeartbeat(labels), ...empty };
 }
 
 const RANK = { critical: 0, warning: 1, info: 2 } as const;

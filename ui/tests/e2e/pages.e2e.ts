@@ -31,6 +31,12 @@ const pages: [name: string, path: string, ready: string][] = [
   ['rules', '/rules', 'section, .empty'],
   ['targets', '/targets', '.item'],
   ['system', '/system', '.body'],
+  ['dashboards', '/dashboards', 'li a.title'],
+  ['dashboard-host', '/dashboards/host', '.gauge text'],
+  ['dashboard-targets', '/dashboards/targets', 'section.panel svg'],
+  ['dashboard-new', '/dashboards/new', '.empty'],
+  ['alert-history', '/alerts/history', '.tile, .box'],
+  ['alert-explain', `/alerts/explain?alert=${encodeURIComponent('{alertname="HostCpuBusy",severity="warning"}')}`, '.verdict, .box'],
   ['missing', '/nothing/here', '.empty'],
 ];
 
@@ -47,7 +53,7 @@ describe.each(['dark', 'light'] as const)('%s', (theme) => {
 });
 
 describe.each([[390, 844], [2560, 1440]])('%d × %d', (width, height) => {
-  test.each(pages.filter(([name]) => ['fleet', 'explore', 'alerts', 'targets'].includes(name)))('%s has no sideways scroll', async (name, path, ready) => {
+  test.each(pages.filter(([name]) => ['fleet', 'explore', 'alerts', 'targets', 'dashboards', 'dashboard-host', 'alert-history'].includes(name)))('%s has no sideways scroll', async (name, path, ready) => {
     const { page, complaints } = await open(browser, origin, path, 'dark', { width, height });
     await page.waitForSelector(ready, { timeout: 30_000 });
     await page.waitForTimeout(500);

@@ -1,4 +1,5 @@
 // Prometheus' and Alertmanager's answers for tests: smooth made-up series, some targets, rules and alerts.
+import { readdirSync, readFileSync } from 'node:fs';
 import type { MockFleet } from './fleet.ts';
 
 export interface Answer {
@@ -21,6 +22,37 @@ const METRICS: Record<string, [type: string, help: string]> = {
 };
 const silences: Record<string, unknown>[] = [];
 
+/** Those that ship with the server, and what a test saves. */
+const shippedFolder = new URL('../../../crates/api/dashboards/', import.meta.url);
+const saved = new Map<string, { meta: Record<string, unknown>; dashboard: Record<string, unknown>; original?: unknown }>();
+for (const file of readdirSync(shippedFolder)) {
+  const dashboard = JSON.parse(readFileSync(new URL(file, shippedFolder), 'utf8')) as Record<string, unknown>;
+  saved.set(String(dashboard.uid), { meta: { uid: dashboard.uid, title: dashboard.title, folder: dashboard.folder, tags: dashboard.tags, version: 0, updated_ms: 0, message: '', shipped: true }, dashboard });
+}
+function dashboardsApi(path: string, method: string, body: string): Answer | undefined {
+  const none: Answer = { status: 404, body: { status: 'error', errorType: 'not_found', error: 'there is no such dashboard' } };
+  if (path === '/api/v1/dashboards' && method === 'POST') {
+    const sent = JSON.parse(body) as { dashboard: Record<string, unknown>; base_version: number; message: string; original?: unknown };
+    const uid = String(sent.dashboard.uid);
+    const version = sent.base_version + 1;
+    if (Number(saved.get(uid)?.meta.version ?? 0) !== sent.base_version) return { status: 409, body: { status: 'error', errorType: 'conflict', error: 'the dashboard has changed: load it again' } };
+    const meta = { uid, title: sent.dashboard.title, folder: sent.dashboard.folder, tags: sent.dashboard.tags, version, updated_ms: Date.now(), message: sent.message, shipped: false };
+    saved.set(uid, { meta, dashboard: sent.dashboard, original: sent.original });
+    return ok(meta);
+  }
+  if (path === '/api/v1/dashboards') return ok([...saved.values()].map((one) => one.meta));
+  const found = /^\/api\/v1\/dashboards\/([\w-]+)(\/versions)?$/.exec(path);
+  const one = saved.get(found?.[1] ?? '');
+  if (!found) return undefined;
+  if (!one) return none;
+  if (found[2]) return ok([one.meta]);
+  if (method === 'DELETE') {
+    saved.delete(String(one.meta.uid));
+    return ok(null);
+  }
+  return ok(one);
+}
+
 const wave = (seed: number, t: number): number => 0.5 + 0.25 * Math.sin(t / 613 + seed) + 0.12 * Math.sin(t / 97 + seed * 3) + 0.06 * Math.sin(t / 13 + seed * 7);
 
 interface MockSeries {
@@ -29,6 +61,10 @@ interface MockSeries {
 }
 function seriesOf(expr: string): MockSeries[] {
   if (/nothing_here/.test(expr)) return [];
+  if (/by \(le/.test(expr)) return [0.001, 0.005, 0.025, 0.1, 0.5, 2, 10].concat(Number.POSITIVE_INFINITY).map((le, i) => ({ metric: { le: le === Number.POSITIVE_INFINITY ? '+Inf' : String(le) }, at: (t) => 40 * (1 - Math.exp(-(i + 1) * (0.4 + 0.5 * wave(3, t)))) }));
+  if (/ALERTS|^(min by \(job\) \()?(up|probe_success)\b/.test(expr)) return ['node', 'bellwether', 'shop', 'db'].map((job, i) => ({ metric: { job, alertname: `Alert${i}`, instance: `${job}-1` }, at: (t) => (Math.sin(t / (400 + 300 * i) + i) > -0.92 ? 1 : 0) }));
+  if (/mountpoint/.test(expr)) return ['/', '/boot', '/var/lib', '/home'].map((mountpoint, i) => ({ metric: { mountpoint }, at: () => [0.42, 0.18, 0.86, 0.95][i] ?? 0 }));
+  if (/^(time\(\)|count|sum|avg|1 -|max\(|min\(|bellwether_|process_)/.test(expr) && !/ by \(/.test(expr)) return [{ metric: {}, at: (t) => (/time\(\)/.test(expr) ? 1_234_567 : /bytes/.test(expr) ? 1.4e8 * (0.9 + 0.2 * wave(2, t)) : /^count/.test(expr) ? 3 : 0.6 * wave(1, t)) }];
   const scale = /_bytes/.test(expr) && !/\//.test(expr) ? (/rate/.test(expr) ? 8e6 : 1.2e10) : /load/.test(expr) ? 4 : 0.7;
   const names = /by \(mode\)|CPU/.test(expr) ? ['user', 'system', 'iowait', 'softirq', 'steal', 'nice'] : /device/.test(expr) ? ['eth0', 'eth1', 'eth2'] : /^(1 -|max|scalar)/.test(expr) ? [''] : ['web-1', 'web-2', 'db-1', 'db-2', 'cache-1'];
   const many = /many_series/.test(expr) ? Array.from({ length: 240 }, (_, i) => `host-${i}`) : names;
@@ -54,6 +90,12 @@ export function alertsOf(fleet: MockFleet): { labels: Record<string, string>; an
 
 export function promApi(path: string, method: string, q: URLSearchParams, body: string, fleet: MockFleet): Answer | undefined {
   const expr = q.get('query') ?? '';
+  const dashboard = dashboardsApi(path, method, body);
+  if (dashboard) return dashboard;
+  if (path === '/api/v1/query_batch') {
+    const { queries } = JSON.parse(body) as { queries: Record<string, string | number>[] };
+    return ok(queries.map((one) => promApi(one.step === undefined ? '/api/v1/query' : '/api/v1/query_range', 'GET', new URLSearchParams(Object.entries(one).map(([name, value]): [string, string] => [name, String(value)])), '', fleet)?.body));
+  }
   if (/syntax_error/.test(expr)) return { status: 400, body: { status: 'error', errorType: 'bad_data', error: 'invalid parameter "query": 1:14: parse error: unexpected identifier "error"' } };
   switch (path) {
     case '/api/v1/query': {
@@ -69,6 +111,10 @@ export function promApi(path: string, method: string, q: URLSearchParams, body: 
       return ok(Object.fromEntries(Object.entries(METRICS).map(([name, [type, help]]) => [name, [{ type, help, unit: '' }]])));
     case '/api/v1/label/__name__/values':
       return ok(Object.keys(METRICS).sort());
+    case '/api/v1/label/job/values':
+      return ok(['bellwether', 'node', 'shop']);
+    case '/api/v1/label/instance/values':
+      return ok(['cache-1', 'db-1', 'db-2', 'web-1', 'web-2']);
     case '/api/v1/labels':
       return ok(['__name__', 'instance', 'job', 'mode', 'device']);
     case '/api/v1/series':
@@ -83,6 +129,12 @@ export function promApi(path: string, method: string, q: URLSearchParams, body: 
         { type: 'alerting', name: 'HostCpuBusy', query: 'instance:cpu:busy > 0.9', duration: 300, labels: { severity: 'warning' }, annotations: { summary: 'CPU above 90 % on {{ $labels.instance }}' }, health: 'ok', evaluationTime: 0.0004, lastEvaluation: new Date().toISOString(), state: 'firing', alerts: alertsOf(fleet).slice(0, 2) },
         { type: 'alerting', name: 'HostDiskFull', query: 'node_filesystem_avail_bytes / node_filesystem_size_bytes < 0.05', duration: 600, labels: { severity: 'critical' }, annotations: {}, health: 'err', lastError: 'many-to-many matching not allowed', evaluationTime: 0.0004, lastEvaluation: new Date().toISOString(), state: 'inactive', alerts: [] },
       ] }] });
+    case '/api/v1/alerts/timeline':
+      return ok({ episodes: episodes(Number(q.get('start')), Number(q.get('end'))) });
+    case '/api/v1/alerts/report':
+      return ok({ total: { fired: 36, resolved: 33, notified: 30, acknowledged: 4, suppressed: 2, notifications: 61, failures: 1 }, rules: [], neverFired: [{ alertname: 'HostTooHot', file: 'shipped/host.yml', group: 'host', query: 'node_hwmon_temp_celsius > 85' }] });
+    case '/api/v1/alerts/explain':
+      return ok({ verdict: ['rule HostCpuBusy (shipped/host.yml, line 8): fires since 12 minutes', 'default was told 11 minutes ago'], rules: [], manager: { verdict: [], labels: { alertname: 'HostCpuBusy' }, route: [{ key: '0', matched: true, failed: null, taken: false }, { key: '0.0', matched: false, failed: 'team="db"', taken: false }, { key: '0.1', matched: true, failed: null, taken: true }], routes: [{ key: '0.1', receiver: 'default', ways: ['webhook[0]'], group: { alertname: 'HostCpuBusy' }, interval: null }], groups: [], silences: [], events: [{ id: 2, at: Date.now() - 660_000, kind: 'delivered', fingerprint: '1', alertname: 'HostCpuBusy', groupKey: '', receiver: 'default', detail: {} }, { id: 1, at: Date.now() - 720_000, kind: 'firing', fingerprint: '1', alertname: 'HostCpuBusy', groupKey: '', receiver: '', detail: {} }] } });
     case '/api/v1/alerts':
       return ok({ alerts: alertsOf(fleet) });
     case '/api/v1/status/buildinfo':
@@ -112,4 +164,21 @@ export function promApi(path: string, method: string, q: URLSearchParams, body: 
       return { body: {} };
     }
   }
+}
+
+/** Made-up firings over a range of seconds, oldest first. */
+export function episodes(start: number, end: number): unknown[] {
+  const names = ['HostCpuBusy', 'HostDiskFull', 'TargetDown', 'HostMemoryLow', 'InstanceDown', 'ClockSkew'];
+  const out: unknown[] = [];
+  const span = end - start;
+  names.forEach((alertname, n) => {
+    for (let i = 0; i < 6; i++) {
+      const from = start + span * ((i + 0.15 * n) / 6.6) + 40 * n;
+      const to = i === 5 && n % 2 ? null : from + span * (0.012 + 0.03 * ((i * 7 + n * 3) % 5));
+      const iso = (seconds: number): string => new Date(seconds * 1000).toISOString();
+      const labels = { alertname, instance: `web-${(i % 3) + 1}:9100`, job: 'node', severity: n % 3 === 1 ? 'critical' : n === 5 ? 'info' : 'warning' };
+      out.push({ fingerprint: `${n}${i}`, alertname, labels, startsAt: iso(from), endsAt: to === null ? null : iso(to), notifiedAt: n === 5 ? null : iso(from + 30), notifications: n === 5 ? 0 : 1 + (i % 3), receivers: ['default'], suppressed: [] });
+    }
+  });
+  return out;
 }

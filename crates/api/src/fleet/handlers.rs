@@ -15,6 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::codec::{self, StateHeader};
 use super::history::{FRAME_MS, MAX_FRAMES};
 use super::round::ActiveAlert;
+use super::targets::Table;
 use super::{By, Event, View, state_of};
 use crate::error::{ApiError, ErrorType};
 use crate::params::Params;
@@ -31,11 +32,11 @@ pub(crate) async fn topology(State(api): State<Arc<Api>>, headers: HeaderMap) ->
     let mut view = api.fleet.view();
     // A page that is opened right after the start waits for the first scrape.
     let deadline = tokio::time::Instant::now() + FIRST_SERVER;
-    while view.topology.list.is_empty() && tokio::time::Instant::now() < deadline {
+    while view.topology.is_empty() && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(super::FIRST_PAUSE).await;
         view = api.fleet.view();
     }
-    if view.topology.list.is_empty() {
+    if view.topology.is_empty() {
         return ApiError::not_found("no server is known yet: nothing has been scraped").into_response();
     }
     let tag = format!("\"{:016x}\"", view.topology.hash);
@@ -217,19 +218,20 @@ pub(crate) async fn rack(
     let rack = id.parse::<usize>().ok().and_then(|id| Some((id, view.topology.racks.get(id)?)));
     let (id, rack) = rack.ok_or_else(|| ApiError::not_found(format!("there is no rack {id}")))?;
     let plane = &view.planes[By::Alert as usize];
+    let table = api.fleet.table.lock();
     let servers: Vec<Value> = (rack.first..rack.first + rack.used)
         .map(|index| {
-            let server = &view.topology.list[index as usize];
             let (code, since_ms) = state_of(plane, index as usize);
             let active: &[ActiveAlert] = view.alerts.get(&index).map_or(&[], Vec::as_slice);
             json!({
-                "index": index, "slot": index - rack.first, "name": server.name,
+                "index": index, "slot": index - rack.first, "name": view.topology.name(index),
                 "state": code.as_str(), "silenced": plane.silenced.get(index as usize), "since_ms": since_ms,
-                "labels": labels(server), "alerts_total": active.len(),
+                "labels": labels(&table, &view, index), "alerts_total": active.len(),
                 "alerts": active.iter().take(ALERTS_SHOWN).map(alert).collect::<Vec<_>>(),
             })
         })
         .collect();
+    drop(table);
     let path: Vec<Value> = view
         .topology
         .levels
@@ -255,25 +257,28 @@ pub(crate) async fn find(
         0 => 20,
         limit => limit.min(MAX_FOUND),
     };
+    let exact = params.get("name").is_some();
     let found: Vec<u32> = match params.get("name") {
-        Some(name) => view.index.get(name).copied().into_iter().collect(),
+        Some(name) => view.lookup.name(name).into_iter().collect(),
         None => search(&view, &params.get("q").unwrap_or_default().to_lowercase()),
     };
     let plane = &view.planes[By::Alert as usize];
+    let table = api.fleet.table.lock();
     let matches: Vec<Value> = found
         .iter()
         .take(limit)
         .map(|&index| {
             let rack_id = view.topology.rack_of(index);
             let rack = &view.topology.racks[rack_id];
-            let server = &view.topology.list[index as usize];
             let path: Vec<&String> = rack.path.iter().filter(|name| !name.is_empty()).collect();
             json!({
-                "index": index, "rack": rack_id, "slot": index - rack.first, "name": server.name,
-                "state": state_of(plane, index as usize).0.as_str(), "path": path, "labels": labels(server),
+                "index": index, "rack": rack_id, "slot": index - rack.first, "name": view.topology.name(index),
+                "state": state_of(plane, index as usize).0.as_str(), "path": path, "labels": labels(&table, &view, index),
+                "targets": if exact { targets(&table, &view, index, api.fleet.dead_after()) } else { Vec::new() },
             })
         })
         .collect();
+    drop(table);
     let topo_hash = format!("{:016x}", view.topology.hash);
     Ok(reply::success_of(&json!({ "topo_hash": topo_hash, "total": found.len(), "matches": matches })))
 }
@@ -282,12 +287,15 @@ pub(crate) async fn find(
 fn search(view: &View, text: &str) -> Vec<u32> {
     let mut found: Vec<(bool, &str, u32)> = view
         .topology
-        .list
-        .iter()
-        .zip(0..)
-        .filter_map(|(server, index)| {
-            let at = server.name.to_lowercase().find(text)?;
-            Some((at != 0, server.name.as_str(), index))
+        .names()
+        .filter_map(|(name, index)| {
+            // Most names are lower case already, and a million are looked at.
+            let at = if name.bytes().any(|b| b.is_ascii_uppercase()) {
+                name.to_lowercase().find(text)
+            } else {
+                name.find(text)
+            };
+            Some((at? != 0, name, index))
         })
         .collect();
     found.sort_unstable();
@@ -303,10 +311,9 @@ async fn ramp_values(
 ) -> Result<Vec<Option<f64>>, ApiError> {
     let time = at.map_or_else(|| api.clock.now(), model::Timestamp);
     let vector = crate::query::instant_vector(api, query, time).await?;
-    let mut values = vec![None; view.topology.list.len()];
+    let mut values = vec![None; view.topology.servers() as usize];
     for (labels, value) in vector {
-        let server = super::topology::server_name(&labels).and_then(|name| view.index.get(name));
-        if let Some(&server) = server {
+        if let Some(server) = view.lookup.labels(&labels) {
             let slot: &mut Option<f64> = &mut values[server as usize];
             // The largest of several: the worst value never disappears.
             *slot = Some(slot.map_or(value, |known: f64| known.max(value)));
@@ -315,11 +322,25 @@ async fn ramp_values(
     Ok(values)
 }
 
-fn labels(server: &super::Server) -> Value {
-    match &server.job {
-        Some(job) => json!({ "instance": server.instance, "job": job }),
-        None => json!({ "instance": server.instance }),
+/// What picks the series of a server's host exporter.
+fn labels(table: &Table, view: &View, server: u32) -> Value {
+    let target = view.topology.main.get(server as usize).and_then(|main| table.list.get(*main as usize));
+    match target {
+        Some(target) => json!({ "instance": table.str(target.instance), "job": table.name(target.job) }),
+        None => json!({}),
     }
+}
+
+/// Every target that runs on a server.
+fn targets(table: &Table, view: &View, server: u32, dead_after: usize) -> Vec<Value> {
+    let of = view.server_of.iter().zip(&table.list).filter(|(of, target)| **of == server && !target.gone);
+    of.map(|(_, target)| {
+        json!({
+            "job": table.name(target.job), "instance": table.str(target.instance), "last_ms": target.last_ms,
+            "state": Table::code(target, view.time_ms, dead_after).as_str(),
+        })
+    })
+    .collect()
 }
 
 fn alert(alert: &ActiveAlert) -> Value {

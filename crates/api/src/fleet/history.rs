@@ -49,7 +49,7 @@ impl History {
         }
     }
 
-    #[cfg(test)]
+    /// Memory that the frames take.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -1,12 +1,15 @@
 //! The state of every server, for the heat map: topology from labels, state planes, deltas, a history of hours.
 //!
-//! A round reads the newest samples of `up` and the active alerts, computes a code for every server ([`round`]), and hands
-//! the difference to everyone who listens. Memory is about 100 bytes a server. Byte layouts: `docs/formats/fleet.md`.
+//! Samples of `up` are noted as they are stored ([`targets`]); [`hosts`] says which targets are one server. A round reads no
+//! series: it computes a code for every server from those notes and the active alerts ([`round`]) and hands the difference to
+//! everyone who listens. Byte layouts: `docs/formats/fleet.md`; how it works: `docs/concepts/fleet.md`.
 
 pub(crate) mod codec;
 pub(crate) mod handlers;
 pub(crate) mod history;
+pub(crate) mod hosts;
 pub(crate) mod round;
+pub(crate) mod targets;
 pub(crate) mod topology;
 
 use std::collections::{HashMap, VecDeque};
@@ -14,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::duration::PromDuration;
+use model::pattern::Pattern;
 use model::seam::{Select, SelectHints};
 use model::{Budget, Clock, Matcher, Querier, Samples, SeamError, TenantId};
 use parking_lot::{Mutex, RwLock};
@@ -21,10 +25,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use crate::metrics::FleetMetrics;
 use codec::Code;
 use history::History;
+use hosts::{Lookup, Rules};
 use round::{ActiveAlert, Plane};
-use topology::{Server, Topology};
+pub use targets::FleetWatch;
+use targets::Table;
+use topology::Topology;
 
 /// The fleet map.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,31 +44,52 @@ pub struct FleetConfig {
     pub dead_after: usize,
     /// A server without samples keeps its place on the map, as "no data", for this long.
     pub forget_after: PromDuration,
+    /// Jobs of host exporters, as an anchored regular expression. Their targets are the servers; targets of other jobs join the
+    /// server that they run on, by host name. A target with `node_uname_info` is a host whatever its job is called.
+    pub host_jobs: String,
+    /// Most targets that are kept for the map; further ones are counted in `bellwether_api_fleet_targets_refused_total`.
+    pub max_targets: usize,
     /// Memory for the map's history, in bytes; the oldest frames go first.
     pub history_bytes: usize,
-    /// Most bytes of memory for reading the state in one round.
+    /// Most bytes of memory for reading what storage holds of `up` when the server starts.
     pub round_bytes: u64,
 }
 
 impl Default for FleetConfig {
     fn default() -> Self {
         Self {
-            interval: PromDuration(5_000),
+            interval: PromDuration(1_000),
             dead_after: 3,
             forget_after: PromDuration(3_600_000),
+            host_jobs: "(.*[-_/.])?(nodes?|hosts?|windows)([-_/.]?exporter)?([-_/.].*)?".to_owned(),
+            max_targets: 4_000_000,
             history_bytes: 64 << 20,
-            round_bytes: 512 << 20,
+            round_bytes: 2 << 30,
         }
+    }
+}
+
+impl FleetConfig {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self) -> Result<(), String> {
+        Pattern::new(&self.host_jobs)
+            .map(drop)
+            .map_err(|err| format!("fleet.host_jobs {:?} is no regular expression: {err}", self.host_jobs))
     }
 }
 
 /// Between two rounds while no server is known.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// How far back a round looks for a sample of `up`.
-const LOOKBACK_MS: i64 = 300_000;
+/// How long a sample of `up` says something.
+pub(crate) const LOOKBACK_MS: i64 = 300_000;
 /// Small fleets are laid out anew whenever a server joins; large ones at most this often.
 const REBUILD_MS: i64 = 60_000;
 const SMALL_FLEET: usize = 2_000;
+/// Between two layouts of a fleet that grows by more than a quarter.
+const GROWTH_MS: i64 = 5_000;
 /// Deltas kept for readers that reconnect.
 const KEPT_DELTAS: usize = 256;
 /// A delta above this is cheaper as a whole state.
@@ -97,7 +126,7 @@ pub(crate) enum Event {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
     pub(crate) topology: Arc<Topology>,
-    pub(crate) index: Arc<HashMap<String, u32>>,
+    pub(crate) lookup: Arc<Lookup>,
     pub(crate) topology_bytes: Arc<Vec<u8>>,
     /// By [`By`].
     pub(crate) planes: [Arc<Plane>; 2],
@@ -105,21 +134,38 @@ pub(crate) struct View {
     pub(crate) time_ms: i64,
     /// Active alerts by server index, worst first.
     pub(crate) alerts: Arc<HashMap<u32, Vec<ActiveAlert>>>,
-    /// When each server was last seen, in milliseconds since the epoch.
-    last_seen: Arc<Vec<i64>>,
+    /// The server of each target.
+    pub(crate) server_of: Arc<Vec<u32>>,
+    /// Of the table, when the topology was built.
+    changes: u64,
+    epoch: u64,
     built_ms: i64,
 }
 
 /// Where the alerts that are active now come from.
 pub(crate) type AlertFeed = Arc<dyn Fn() -> Vec<ActiveAlert> + Send + Sync>;
 
+/// What a fleet is made of.
+pub(crate) struct FleetParts {
+    pub(crate) config: FleetConfig,
+    pub(crate) watch: FleetWatch,
+    pub(crate) own_host: String,
+    pub(crate) querier: Arc<dyn Querier>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) alerts: AlertFeed,
+    pub(crate) metrics: FleetMetrics,
+}
+
 /// Computes, keeps and hands out the fleet's state.
 pub(crate) struct Fleet {
     config: FleetConfig,
+    rules: Rules,
+    pub(crate) table: Arc<Mutex<Table>>,
     querier: Arc<dyn Querier>,
     clock: Arc<dyn Clock>,
     tenant: TenantId,
     alerts: AlertFeed,
+    metrics: FleetMetrics,
     view: RwLock<Arc<View>>,
     pub(crate) history: Mutex<History>,
     events: [broadcast::Sender<Event>; 2],
@@ -127,19 +173,20 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    pub(crate) fn new(
-        config: FleetConfig,
-        querier: Arc<dyn Querier>,
-        clock: Arc<dyn Clock>,
-        alerts: AlertFeed,
-    ) -> Arc<Self> {
-        let history = Mutex::new(History::new(config.history_bytes));
+    pub(crate) fn new(parts: FleetParts) -> Arc<Self> {
+        let history = Mutex::new(History::new(parts.config.history_bytes));
+        // Checked when the configuration was read; a pattern that matches nothing leaves `node_uname_info`.
+        let jobs = Pattern::new(&parts.config.host_jobs)
+            .unwrap_or_else(|_| Pattern::new("").expect("the empty pattern is one"));
         Arc::new(Self {
-            config,
-            querier,
-            clock,
+            rules: Rules { jobs, own: parts.own_host },
+            config: parts.config,
+            table: parts.watch.table,
+            querier: parts.querier,
+            clock: parts.clock,
             tenant: TenantId::default(),
-            alerts,
+            alerts: parts.alerts,
+            metrics: parts.metrics,
             view: RwLock::default(),
             history,
             events: [broadcast::channel(64).0, broadcast::channel(64).0],
@@ -149,6 +196,10 @@ impl Fleet {
 
     pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.read())
+    }
+
+    pub(crate) fn dead_after(&self) -> usize {
+        self.config.dead_after
     }
 
     pub(crate) fn interval_ms(&self) -> i64 {
@@ -170,90 +221,100 @@ impl Fleet {
 
     /// Rounds until the task is dropped.
     pub(crate) async fn run(self: Arc<Self>) {
+        if let Err(err) = self.prime().await {
+            tracing::warn!(error = %err.chain(), "what is stored of up could not be read; the map fills with the next samples");
+        }
         loop {
             let started = tokio::time::Instant::now();
             if let Err(err) = self.round().await {
                 tracing::warn!(error = %err.chain(), "the fleet's state could not be computed");
             }
+            self.metrics.round_seconds.observe(started.elapsed().as_secs_f64());
             // Never more than a tenth of one core.
-            let pause =
-                self.config.interval.to_std().max(started.elapsed() * 10).max(Duration::from_millis(100));
-            tokio::time::sleep(pause).await;
+            let interval =
+                if self.view().topology.is_empty() { FIRST_PAUSE } else { self.config.interval.to_std() };
+            tokio::time::sleep(interval.max(started.elapsed() * 10)).await;
         }
     }
 
-    /// One round.
-    pub(crate) async fn round(self: &Arc<Self>) -> Result<(), SeamError> {
+    /// Reads what storage holds from before this process.
+    pub(crate) async fn prime(self: &Arc<Self>) -> Result<(), SeamError> {
         let now = self.clock.now();
-        let budget =
-            Budget::new("memory of a fleet round (fleet.round_bytes)", self.config.round_bytes, None);
-        let select = Select {
-            matchers: vec![Matcher::equal(model::labels::METRIC_NAME, "up")],
+        let budget = Budget::new(
+            "memory of the fleet's first round (fleet.round_bytes)",
+            self.config.round_bytes,
+            None,
+        );
+        let select = |metric: &str| Select {
+            matchers: vec![Matcher::equal(model::labels::METRIC_NAME, metric)],
             start: now - LOOKBACK_MS,
             end: now,
             hints: SelectHints::default(),
         };
-        let found = self.querier.select(&self.tenant, std::slice::from_ref(&select), &budget).await?;
-        let fleet = Arc::clone(self);
-        let worked = tokio::task::spawn_blocking(move || fleet.compute(&found[0], now.ms())).await;
-        worked.map_err(|err| {
-            SeamError::new(model::ErrorKind::Internal, format!("the fleet round ended early: {err}"))
-        })?
+        let selects = [select("up"), select("node_uname_info")];
+        let found = self.querier.select(&self.tenant, &selects, &budget).await?;
+        let table = Arc::clone(&self.table);
+        let read = tokio::task::spawn_blocking(move || {
+            let [up, info] = found.as_slice() else { return Ok(()) };
+            let mut samples = Samples::default();
+            for i in 0..up.series.len() {
+                up.series.read(i, &mut samples)?;
+                table.lock().samples(&up.series.labels(i), &samples);
+            }
+            for i in 0..info.series.len() {
+                table.lock().info(info.series.labels(i).as_encoded());
+            }
+            Ok(())
+        });
+        read.await.map_err(ended_early)?
     }
 
-    fn compute(&self, found: &model::seam::Selected, now_ms: i64) -> Result<(), SeamError> {
-        let before = self.view();
-        let series = &found.series;
-        let mut view = View::clone(&before);
-        let rebuild_allowed =
-            before.topology.list.len() < SMALL_FLEET || now_ms - before.built_ms >= REBUILD_MS;
-        let joined = || {
-            let known = |labels: &model::Labels| {
-                let Some(name) = topology::server_name(labels) else { return true };
-                let Some(&server) = before.index.get(name) else { return false };
-                // A second job of a server that had one: its job is no longer part of what picks its series.
-                let job = &before.topology.list[server as usize].job;
-                job.is_none() || job.as_deref() == labels.get("job")
-            };
-            (0..series.len()).any(|i| !known(&series.labels(i)))
-        };
-        let forgotten = before.last_seen.iter().any(|seen| now_ms - seen > self.config.forget_after.ms());
-        let rebuilt = rebuild_allowed && (forgotten || joined());
-        if rebuilt {
-            self.rebuild(&mut view, &before, series.as_ref(), now_ms);
-        }
-        let servers = view.topology.list.len();
-        let mut last_seen = Vec::clone(&view.last_seen);
-        let mut targets = Vec::with_capacity(series.len());
-        let mut samples = Samples::default();
-        for i in 0..series.len() {
-            let labels = series.labels(i);
-            let Some(&server) = topology::server_name(&labels).and_then(|name| view.index.get(name)) else {
-                continue;
-            };
-            series.read(i, &mut samples)?;
-            let outside = samples.times.partition_point(|time| *time <= now_ms - LOOKBACK_MS);
-            if outside > 0 {
-                samples.times.drain(..outside);
-                samples.values.drain(..outside);
-            }
-            if let Some(time) = samples.times.last() {
-                last_seen[server as usize] = last_seen[server as usize].max(*time);
-            }
-            targets.push((server, round::target_code(&samples, self.config.dead_after)));
-        }
-        let up = round::up_codes(servers, targets.into_iter());
+    /// One round.
+    pub(crate) async fn round(self: &Arc<Self>) -> Result<(), SeamError> {
+        let fleet = Arc::clone(self);
+        let now_ms = self.clock.now().ms();
+        tokio::task::spawn_blocking(move || fleet.compute(now_ms)).await.map_err(ended_early)
+    }
+
+    fn compute(&self, now_ms: i64) {
         let mut alerts = (self.alerts)();
         alerts.sort_by_key(|alert| std::cmp::Reverse(alert.code().rank()));
-        let (alert, silenced) = round::alert_codes(&up, &view.index, &alerts);
+        let before = self.view();
+        let mut view = View::clone(&before);
+        let mut table = self.table.lock();
+        let known = before.topology.servers() as usize;
+        let pause = now_ms - before.built_ms;
+        // A fleet that is just coming in is not made to wait.
+        let grows = table.list.len() > before.server_of.len() + before.server_of.len() / 4;
+        let may_rebuild = known < SMALL_FLEET || pause >= REBUILD_MS || (grows && pause >= GROWTH_MS);
+        let rebuilt = may_rebuild && {
+            let forgotten = table.forget(now_ms - self.config.forget_after.ms());
+            forgotten || table.changes != before.changes
+        };
+        if rebuilt {
+            self.rebuild(&mut view, &before, &table, now_ms);
+        }
+        let servers = view.topology.servers() as usize;
+        let dead_after = self.config.dead_after;
+        // Targets that are newer than the topology have no server yet.
+        let same_order = table.epoch == view.epoch;
+        let targets = view.server_of.iter().zip(&table.list).filter(|_| same_order);
+        let up = round::up_codes(
+            servers,
+            targets.map(|(server, target)| (*server, Table::code(target, now_ms, dead_after))),
+        );
+        self.metrics.targets.set(table.list.len() as i64);
+        let refused = table.refused.saturating_sub(self.metrics.targets_refused.get());
+        self.metrics.targets_refused.inc_by(refused);
+        let table_bytes = table.bytes();
+        drop(table);
+        let about = round::attribute(&view.lookup, &alerts);
+        let (alert, silenced) = round::alert_codes(&up, &alerts, &about);
         let mut by_server: HashMap<u32, Vec<ActiveAlert>> = HashMap::new();
-        for active in alerts {
-            if let Some(&server) = view.index.get(&active.server) {
-                by_server.entry(server).or_default().push(active);
-            }
+        for (active, server) in alerts.into_iter().zip(about).filter(|(_, server)| *server != hosts::NONE) {
+            by_server.entry(server).or_default().push(active);
         }
         view.alerts = Arc::new(by_server);
-        view.last_seen = Arc::new(last_seen);
         view.time_ms = now_ms;
         let quiet = codec::Bits::new(servers);
         let mut events = [Vec::new(), Vec::new()];
@@ -274,6 +335,8 @@ impl Fleet {
             view.planes[at] = Arc::new(plane);
         }
         self.history.lock().keep(now_ms, view.topology.hash, &view.planes[By::Alert as usize].codes);
+        self.metrics.servers.set(i64::from(view.topology.servers()));
+        self.metrics.bytes.set((table_bytes + view.bytes() + self.history.lock().bytes()) as i64);
         *self.view.write() = Arc::new(view);
         for (at, events) in events.into_iter().enumerate() {
             let mut kept = self.kept[at].lock();
@@ -288,42 +351,56 @@ impl Fleet {
                 drop(self.events[at].send(event));
             }
         }
-        Ok(())
     }
 
-    /// Lays the fleet out anew: everyone with a sample now, and those seen lately. States carry over by name.
-    fn rebuild(&self, view: &mut View, before: &View, series: &dyn model::seam::SeriesSet, now_ms: i64) {
-        let labels: Vec<model::Labels> = (0..series.len()).map(|i| series.labels(i)).collect();
-        let mut servers = topology::servers(labels.iter());
-        let here: std::collections::HashSet<String> =
-            servers.iter().map(|server| server.name.clone()).collect();
-        let lately = |i: usize| now_ms - before.last_seen[i] <= self.config.forget_after.ms();
-        let gone = before.topology.list.iter().enumerate();
-        let kept: Vec<Server> = gone
-            .filter(|(i, server)| !here.contains(&server.name) && lately(*i))
-            .map(|(_, server)| server.clone())
-            .collect();
-        servers.extend(kept);
-        let topology = Topology::build(servers);
-        let mut planes = [Plane::new(topology.list.len()), Plane::new(topology.list.len())];
-        let mut last_seen = vec![now_ms; topology.list.len()];
-        for (new, server) in topology.list.iter().enumerate() {
-            let Some(&old) = before.index.get(&server.name) else { continue };
-            let old = old as usize;
-            last_seen[new] = before.last_seen[old];
+    /// Lays the fleet out anew. States carry over.
+    fn rebuild(&self, view: &mut View, before: &View, table: &Table, now_ms: i64) {
+        let hosts = hosts::find(table, &self.rules);
+        let (topology, server_of) = Topology::build(table, &hosts);
+        drop(hosts);
+        let by_name: HashMap<&str, u32> =
+            if before.epoch == table.epoch { HashMap::new() } else { before.topology.names().collect() };
+        let old_of = |server: u32| -> Option<usize> {
+            let old = if before.epoch == table.epoch {
+                before.server_of.get(topology.main[server as usize] as usize).copied()
+            } else {
+                by_name.get(topology.name(server)).copied()
+            };
+            old.filter(|old| *old != hosts::NONE).map(|old| old as usize)
+        };
+        let mut planes = [0, 1].map(|_| Plane::new(topology.servers() as usize));
+        for server in 0..topology.servers() {
+            let Some(old) = old_of(server) else { continue };
+            let new = server as usize;
             for (plane, was) in planes.iter_mut().zip(&before.planes) {
                 plane.codes[new] = was.codes[old];
                 plane.since[new] = was.since[old];
                 plane.silenced.set(new, was.silenced.get(old));
             }
         }
-        view.index = Arc::new(round::index(&topology));
+        view.lookup = Arc::new(Lookup::new(table, &server_of, topology.names()));
         view.topology_bytes = Arc::new(codec::topology(&topology));
         view.topology = Arc::new(topology);
         view.planes = planes.map(Arc::new);
-        view.last_seen = Arc::new(last_seen);
+        view.server_of = Arc::new(server_of);
+        view.changes = table.changes;
+        view.epoch = table.epoch;
         view.built_ms = now_ms;
     }
+}
+
+impl View {
+    fn bytes(&self) -> usize {
+        self.topology.bytes()
+            + self.lookup.bytes()
+            + self.topology_bytes.len()
+            + self.server_of.capacity() * 4
+            + self.planes.iter().map(|plane| plane.bytes()).sum::<usize>()
+    }
+}
+
+fn ended_early(err: tokio::task::JoinError) -> SeamError {
+    SeamError::new(model::ErrorKind::Internal, format!("the fleet round ended early: {err}"))
 }
 
 impl Event {
@@ -357,5 +434,5 @@ fn base64(bytes: &[u8]) -> String {
 
 /// A server's code and since when, `None` when that is not known.
 pub(crate) fn state_of(plane: &Plane, server: usize) -> (Code, Option<i64>) {
-    (plane.codes[server], Some(plane.since[server]).filter(|since| *since != 0))
+    (plane.codes[server], Some(i64::from(plane.since[server]) * 1000).filter(|since| *since != 0))
 }

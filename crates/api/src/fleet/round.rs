@@ -1,17 +1,15 @@
-//! One round of the fleet's state: from the newest samples of `up` and the active alerts to a code for every server. Pure.
+//! One round of the fleet's state: from what is known of every target and the active alerts to a code for every server. Pure.
 
-use std::collections::HashMap;
-
-use model::Samples;
+use model::Labels;
 
 use super::codec::{Bits, Code};
-use super::topology::{Topology, server_name};
+use super::hosts::{Lookup, NONE};
 
 /// An alert that is active now, as far as the map needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ActiveAlert {
-    /// The server it is about.
-    pub(crate) server: String,
+    /// What it is about.
+    pub(crate) labels: Labels,
     pub(crate) name: String,
     pub(crate) severity: String,
     pub(crate) since_ms: i64,
@@ -21,12 +19,7 @@ pub(crate) struct ActiveAlert {
 }
 
 impl ActiveAlert {
-    /// From a firing alert's labels; `None` when it names no server.
-    pub(crate) fn server_of(labels: &model::Labels) -> Option<&str> {
-        server_name(labels)
-    }
-
-    /// What the alert means for its server.
+    /// What the alert means for its server. `none` is a heartbeat, such as the watchdog that always fires: no trouble.
     pub(crate) fn code(&self) -> Code {
         match self.severity.as_str() {
             "critical" | "page" | "emergency" | "error" | "high" => Code::Critical,
@@ -36,27 +29,12 @@ impl ActiveAlert {
     }
 }
 
-/// What one target says of its server.
-///
-/// `samples`: of `up`, oldest first. A target is dead when its last `dead_after` tries failed; fewer failures in a row
-/// say nothing yet. Without a sample, or after a staleness marker, nothing is known.
-pub(crate) fn target_code(samples: &Samples, dead_after: usize) -> Code {
-    match samples.values.last() {
-        None => Code::NoData,
-        Some(last) if model::is_stale(*last) => Code::NoData,
-        Some(_) => {
-            let failed = samples.values.iter().rev().take_while(|value| **value == 0.0).count();
-            if failed >= dead_after.max(1) { Code::Critical } else { Code::Ok }
-        }
-    }
-}
-
 /// The codes of one plane and since when each server has its.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plane {
     pub(crate) codes: Vec<Code>,
-    /// Milliseconds since the epoch; 0 when it has not changed since the server started.
-    pub(crate) since: Vec<i64>,
+    /// Seconds since the epoch; 0 when it has not changed since the server started.
+    pub(crate) since: Vec<u32>,
     pub(crate) silenced: Bits,
 }
 
@@ -67,20 +45,25 @@ impl Plane {
 
     /// Takes over new codes and notes when they changed.
     pub(crate) fn advance(&mut self, codes: Vec<Code>, silenced: Bits, now_ms: i64) {
+        let now = u32::try_from(now_ms / 1000).unwrap_or_default();
         for ((since, old), new) in self.since.iter_mut().zip(&self.codes).zip(&codes) {
             if old != new {
-                *since = now_ms;
+                *since = now;
             }
         }
         self.codes = codes;
         self.silenced = silenced;
     }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.codes.capacity() + self.since.capacity() * 4 + self.codes.len() / 8
+    }
 }
 
-/// The `up` plane's codes: the worst of each server's targets. `targets`: server index and code.
+/// The `up` plane's codes: the worst of each server's targets. `targets`: server index (or [`NONE`]) and code.
 pub(crate) fn up_codes(servers: usize, targets: impl Iterator<Item = (u32, Code)>) -> Vec<Code> {
     let mut codes = vec![None::<Code>; servers];
-    for (server, code) in targets {
+    for (server, code) in targets.filter(|(server, _)| *server != NONE) {
         let slot = &mut codes[server as usize];
         // A target without data beside one that answers does not hide the answer.
         *slot = Some(match (*slot, code) {
@@ -92,22 +75,23 @@ pub(crate) fn up_codes(servers: usize, targets: impl Iterator<Item = (u32, Code)
     codes.into_iter().map(|code| code.unwrap_or(Code::NoData)).collect()
 }
 
-/// The `alert` plane's codes and which servers' alerts are all silenced.
-pub(crate) fn alert_codes(
-    up: &[Code],
-    index: &HashMap<String, u32>,
-    alerts: &[ActiveAlert],
-) -> (Vec<Code>, Bits) {
+/// The server of each alert, [`NONE`] where it is about none.
+pub(crate) fn attribute(lookup: &Lookup, alerts: &[ActiveAlert]) -> Vec<u32> {
+    alerts.iter().map(|alert| lookup.labels(&alert.labels).unwrap_or(NONE)).collect()
+}
+
+/// The `alert` plane's codes and which servers' alerts are all silenced. `servers`: of [`attribute`].
+pub(crate) fn alert_codes(up: &[Code], alerts: &[ActiveAlert], servers: &[u32]) -> (Vec<Code>, Bits) {
     let mut codes: Vec<Code> =
         up.iter().map(|code| if *code == Code::NoData { Code::NoData } else { Code::Ok }).collect();
     let mut silenced = Bits::new(codes.len());
     let mut heard = Bits::new(codes.len());
-    for alert in alerts {
-        let (Some(&server), code) = (index.get(&alert.server), alert.code()) else { continue };
-        let server = server as usize;
-        if code == Code::Ok {
+    for (alert, &server) in alerts.iter().zip(servers) {
+        let code = alert.code();
+        if server == NONE || code == Code::Ok {
             continue;
         }
+        let server = server as usize;
         codes[server] = codes[server].worse(code);
         if alert.silenced || alert.inhibited {
             silenced.set(server, !heard.get(server));
@@ -119,24 +103,13 @@ pub(crate) fn alert_codes(
     (codes, silenced)
 }
 
-/// Server index by name.
-pub(crate) fn index(topology: &Topology) -> HashMap<String, u32> {
-    topology.list.iter().enumerate().map(|(i, server)| (server.name.clone(), i as u32)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn samples(values: &[f64]) -> Samples {
-        let mut samples = Samples::default();
-        values.iter().enumerate().for_each(|(i, value)| samples.push_float(i as i64, *value));
-        samples
-    }
-
-    fn alert(server: &str, severity: &str, silenced: bool) -> ActiveAlert {
+    fn alert(severity: &str, silenced: bool) -> ActiveAlert {
         ActiveAlert {
-            server: server.into(),
+            labels: Labels::empty(),
             name: "A".into(),
             severity: severity.into(),
             since_ms: 1,
@@ -147,38 +120,36 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_dead_only_after_several_tries() {
-        assert_eq!(target_code(&samples(&[1.0, 0.0, 0.0]), 3), Code::Ok);
-        assert_eq!(target_code(&samples(&[1.0, 0.0, 0.0, 0.0]), 3), Code::Critical);
-        assert_eq!(target_code(&samples(&[0.0, 0.0, 1.0]), 3), Code::Ok);
-        assert_eq!(target_code(&samples(&[]), 3), Code::NoData);
-        assert_eq!(target_code(&samples(&[1.0, f64::from_bits(model::STALE_NAN)]), 3), Code::NoData);
-    }
-
-    #[test]
     fn the_worst_target_decides() {
         let codes = up_codes(
             4,
-            [(0, Code::Ok), (0, Code::Critical), (1, Code::NoData), (2, Code::NoData), (2, Code::Ok)]
-                .into_iter(),
+            [
+                (0, Code::Ok),
+                (0, Code::Critical),
+                (1, Code::NoData),
+                (2, Code::NoData),
+                (2, Code::Ok),
+                (NONE, Code::Critical),
+            ]
+            .into_iter(),
         );
         assert_eq!(codes, [Code::Critical, Code::NoData, Code::Ok, Code::NoData]);
     }
 
     #[test]
     fn the_worst_alert_decides_and_silence_needs_all() {
-        let index: HashMap<String, u32> =
-            ["a", "b", "c", "d"].iter().zip(0..).map(|(n, i)| ((*n).to_owned(), i)).collect();
         let alerts = [
-            alert("a", "warning", true),
-            alert("a", "critical", false),
-            alert("b", "warning", true),
-            alert("b", "page", true),
-            alert("c", "info", false),
-            alert("elsewhere", "critical", false),
+            alert("warning", true),
+            alert("critical", false),
+            alert("warning", true),
+            alert("page", true),
+            alert("info", false),
+            alert("none", false),
+            alert("critical", false),
         ];
+        let servers = [0, 0, 1, 1, 2, 2, NONE];
         let up = [Code::Ok, Code::Ok, Code::Critical, Code::NoData];
-        let (codes, silenced) = alert_codes(&up, &index, &alerts);
+        let (codes, silenced) = alert_codes(&up, &alerts, &servers);
         assert_eq!(codes, [Code::Critical, Code::Critical, Code::Ok, Code::NoData]);
         assert_eq!([0, 1, 2, 3].map(|i| silenced.get(i)), [false, true, false, false]);
     }
@@ -186,8 +157,8 @@ mod tests {
     #[test]
     fn a_change_is_dated() {
         let mut plane = Plane::new(2);
-        plane.advance(vec![Code::Ok, Code::NoData], Bits::new(2), 10);
-        plane.advance(vec![Code::Ok, Code::Warning], Bits::new(2), 20);
+        plane.advance(vec![Code::Ok, Code::NoData], Bits::new(2), 10_000);
+        plane.advance(vec![Code::Ok, Code::Warning], Bits::new(2), 20_000);
         assert_eq!(plane.since, [10, 20]);
     }
 }

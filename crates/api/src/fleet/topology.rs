@@ -1,7 +1,9 @@
 //! Where every server stands: a tree made from labels, in which a server is an index.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+
+use super::hosts::{Hosts, NONE};
+use super::targets::Table;
 
 /// Servers in a leaf that has no rack label.
 const SYNTHETIC_LEAF: usize = 40;
@@ -9,29 +11,6 @@ const SYNTHETIC_LEAF: usize = 40;
 const RACK_SLOTS: u32 = 40;
 /// Most servers in one leaf.
 const MAX_LEAF: usize = 64;
-
-/// One server as discovery and labels describe it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Server {
-    /// As people say it.
-    pub(crate) name: String,
-    /// What picks its series.
-    pub(crate) instance: String,
-    /// `None` when its targets have several jobs.
-    pub(crate) job: Option<String>,
-    /// The value of each place label; empty when it has none.
-    pub(crate) place: Place,
-}
-
-/// Where a server says it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    pub(crate) region: String,
-    pub(crate) datacenter: String,
-    pub(crate) row: String,
-    pub(crate) rack: String,
-    pub(crate) slot: String,
-}
 
 /// A node of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,17 +21,41 @@ pub(crate) enum Node {
     Leaf { name: String, used: u32, total: u32 },
 }
 
+/// Texts one after the other.
+#[derive(Clone, Debug, Default)]
+struct Arena {
+    text: String,
+    ends: Vec<u32>,
+}
+
+impl Arena {
+    fn push(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.ends.push(self.text.len() as u32);
+    }
+
+    fn get(&self, index: usize) -> &str {
+        let from = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.text.get(from as usize..self.ends[index] as usize).unwrap_or_default()
+    }
+
+    fn bytes(&self) -> usize {
+        self.text.capacity() + self.ends.capacity() * 4
+    }
+}
+
 /// The tree, and the servers in its order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Topology {
     /// Outermost first.
     pub(crate) levels: Vec<String>,
     pub(crate) roots: Vec<Node>,
-    /// By index.
-    pub(crate) list: Vec<Server>,
+    /// The target of each server's host exporter, by server.
+    pub(crate) main: Vec<u32>,
     /// The first server of each rack, ascending, and the rack's node names from the root.
     pub(crate) racks: Vec<Rack>,
     pub(crate) hash: u64,
+    names: Arena,
     synthetic_leaves: bool,
     synthetic_rows: bool,
 }
@@ -67,47 +70,80 @@ pub(crate) struct Rack {
     pub(crate) path: Vec<String>,
 }
 
+/// How many symbols sort before each: natural order as a number.
+fn ranks(names: &[Box<str>]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..names.len() as u32).collect();
+    // Names that compare as equal numbers ("01", "1") are still different places.
+    order.sort_by(|&a, &b| {
+        let (a, b) = (&names[a as usize], &names[b as usize]);
+        natural(a, b).then_with(|| a.cmp(b))
+    });
+    let mut ranks = vec![0; names.len()];
+    for (rank, symbol) in (0u32..).zip(order) {
+        ranks[symbol as usize] = rank;
+    }
+    ranks
+}
+
 impl Topology {
-    /// Orders servers by place. Names must be unique.
-    pub(crate) fn build(servers: Vec<Server>) -> Self {
-        let has = |of: fn(&Place) -> &String| servers.iter().any(|server| !of(&server.place).is_empty());
-        let levels: Vec<(&str, fn(&Place) -> &String)> = [
-            ("region", (|place| &place.region) as fn(&Place) -> &String),
-            ("datacenter", |place| &place.datacenter),
-            ("row", |place| &place.row),
-        ]
-        .into_iter()
-        .filter(|(_, of)| has(*of))
-        .collect();
-        let has_racks = has(|place| &place.rack);
-        let has_rows = has(|place| &place.row);
+    /// Orders the servers by place, and gives for each target its server's index in that order.
+    pub(crate) fn build(table: &Table, hosts: &Hosts) -> (Self, Vec<u32>) {
+        let target = |server: u32| &table.list[hosts.list[server as usize].main as usize];
+        let ranks = ranks(table.names());
+        let mut used_places = vec![false; table.places.len()];
+        hosts
+            .list
+            .iter()
+            .for_each(|found| used_places[table.list[found.main as usize].place as usize] = true);
+        let has = |level: usize| {
+            table.places.iter().zip(&used_places).any(|(place, used)| *used && place[level] != 0)
+        };
+        let level_names = ["region", "datacenter", "row"];
+        let levels: Vec<usize> = (0..3).filter(|level| has(*level)).collect();
+        let (has_rows, has_racks) = (has(2), has(3));
         let placed = has_racks || !levels.is_empty();
-        let path = |server: &Server| -> Vec<String> {
+        // The whole place as one number, so that sorting a million servers compares numbers.
+        let place_key = |place: &[u32; 4]| {
+            let level = |level: usize| if has(level) { ranks[place[level] as usize] } else { 0 };
+            [level(0), level(1), level(2), level(3)]
+        };
+        let place_ranks: Vec<u32> = {
+            let keys: Vec<[u32; 4]> = table.places.iter().map(place_key).collect();
+            let mut sorted = keys.clone();
+            sorted.sort_unstable();
+            sorted.dedup();
+            keys.iter().map(|key| sorted.binary_search(key).unwrap_or_default() as u32).collect()
+        };
+        let key = |server: u32| {
+            let target = target(server);
+            let group = if placed { place_ranks[target.place as usize] } else { ranks[target.job as usize] };
+            (group, ranks[target.slot as usize])
+        };
+        let name = |server: u32| hosts.list[server as usize].name.of(table, target(server));
+        let mut order: Vec<(u32, u32, u32)> =
+            (0..hosts.list.len() as u32).map(|server| (key(server).0, key(server).1, server)).collect();
+        order.sort_unstable_by(|a, b| {
+            (a.0, a.1)
+                .cmp(&(b.0, b.1))
+                .then_with(|| natural(name(a.2), name(b.2)))
+                .then_with(|| name(a.2).cmp(name(b.2)))
+        });
+        let path = |server: u32| -> Vec<String> {
+            let target = target(server);
+            let place = &table.places[target.place as usize];
             let mut path: Vec<String> = if placed {
-                levels.iter().map(|(_, of)| of(&server.place).clone()).collect()
+                levels.iter().map(|&level| table.name(place[level]).to_owned()).collect()
             } else {
-                vec![server.job.clone().unwrap_or_else(|| "several jobs".to_owned())]
+                vec![table.name(target.job).to_owned()]
             };
-            path.push(server.place.rack.clone());
+            path.push(table.name(place[3]).to_owned());
             path
         };
-        let mut keyed: Vec<(Vec<String>, Server)> =
-            servers.into_iter().map(|server| (path(&server), server)).collect();
-        keyed.sort_by(|(path_a, a), (path_b, b)| {
-            let by_path = path_a.iter().zip(path_b).map(|(a, b)| natural(a, b)).find(|order| order.is_ne());
-            by_path
-                .unwrap_or(Ordering::Equal)
-                // Names that compare as equal numbers ("01", "1") are still different places.
-                .then_with(|| path_a.cmp(path_b))
-                .then_with(|| natural(&a.place.slot, &b.place.slot))
-                .then_with(|| natural(&a.name, &b.name))
-                .then_with(|| a.name.cmp(&b.name))
-        });
         let mut racks: Vec<Rack> = Vec::new();
         let mut at = 0;
-        for group in keyed.chunk_by(|(a, _), (b, _)| a == b) {
-            let (whole, first) = &group[0];
-            let labelled = !first.place.rack.is_empty();
+        for group in order.chunk_by(|a, b| a.0 == b.0) {
+            let whole = path(group[0].2);
+            let labelled = whole.last().is_some_and(|name| !name.is_empty());
             let size = if labelled { MAX_LEAF } else { SYNTHETIC_LEAF };
             for part in group.chunks(size) {
                 let used = part.len() as u32;
@@ -117,7 +153,7 @@ impl Topology {
             }
         }
         let mut names: Vec<String> = if placed {
-            levels.iter().map(|(name, _)| (*name).to_owned()).collect()
+            levels.iter().map(|&level| level_names[level].to_owned()).collect()
         } else {
             vec!["job".to_owned()]
         };
@@ -125,19 +161,41 @@ impl Topology {
         let mut topology = Self {
             levels: names,
             roots: tree(&racks, 0),
-            list: keyed.into_iter().map(|(_, server)| server).collect(),
+            main: order.iter().map(|(_, _, server)| hosts.list[*server as usize].main).collect(),
             racks,
             hash: 0,
+            names: Arena::default(),
             synthetic_leaves: !has_racks,
             synthetic_rows: !has_rows,
         };
+        let mut position = vec![NONE; hosts.list.len()];
+        for (index, (_, _, server)) in (0u32..).zip(&order) {
+            position[*server as usize] = index;
+            topology.names.push(name(*server));
+        }
+        topology.names.text.shrink_to_fit();
+        topology.names.ends.shrink_to_fit();
         topology.hash = topology.identity();
-        topology
+        let of = |server: &u32| if *server == NONE { NONE } else { position[*server as usize] };
+        (topology, hosts.of_target.iter().map(of).collect())
     }
 
     /// How many servers.
     pub(crate) fn servers(&self) -> u32 {
-        self.list.len() as u32
+        self.main.len() as u32
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.main.is_empty()
+    }
+
+    /// A server's name.
+    pub(crate) fn name(&self, server: u32) -> &str {
+        self.names.get(server as usize)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, u32)> {
+        (0..self.servers()).map(|server| (self.name(server), server))
     }
 
     pub(crate) fn flags(&self) -> u8 {
@@ -147,6 +205,17 @@ impl Topology {
     /// The rack that server `index` stands in.
     pub(crate) fn rack_of(&self, index: u32) -> usize {
         self.racks.partition_point(|rack| rack.first <= index).saturating_sub(1)
+    }
+
+    /// Memory that it holds, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let racks: usize = self
+            .racks
+            .iter()
+            .map(|rack| 40 + rack.path.iter().map(|name| 24 + name.len()).sum::<usize>())
+            .sum();
+        // The tree repeats the racks' names.
+        self.names.bytes() + self.main.capacity() * 4 + 2 * racks
     }
 
     /// FNV-1a over everything that gives the servers their order.
@@ -162,7 +231,7 @@ impl Topology {
             rack.path.iter().for_each(|name| add(name.as_bytes()));
             add(&rack.used.to_le_bytes());
         }
-        self.list.iter().for_each(|server| add(server.name.as_bytes()));
+        self.names().for_each(|(name, _)| add(name.as_bytes()));
         hash
     }
 }
@@ -210,66 +279,28 @@ fn digits(text: &[u8]) -> (&[u8], &[u8]) {
     (&text[zeros..end], &text[end..])
 }
 
-/// Servers by name, from `up` series: several targets of one host are one server.
-pub(crate) fn servers<'a>(series: impl Iterator<Item = &'a model::Labels>) -> Vec<Server> {
-    let mut found: BTreeMap<String, Server> = BTreeMap::new();
-    for labels in series {
-        let Some(server) = server(labels) else { continue };
-        match found.get_mut(&server.name) {
-            None => {
-                found.insert(server.name.clone(), server);
-            }
-            Some(known) => {
-                if known.job != server.job {
-                    known.job = None;
-                }
-                if known.place == Place::default() {
-                    known.place = server.place;
-                }
-            }
-        }
+/// A topology from servers given as `(name, labels)`, for tests: each is a target of job "node" with its name as instance.
+#[cfg(test)]
+pub(crate) fn of_servers(servers: &[(&str, &[(&str, &str)])]) -> (Topology, Table) {
+    let mut table = Table::new(1 << 20);
+    let mut samples = model::Samples::default();
+    samples.push_float(1, 1.0);
+    for (name, labels) in servers {
+        let mut pairs = vec![("__name__", "up"), ("job", "node"), ("instance", *name)];
+        pairs.extend_from_slice(labels);
+        table.samples(&model::Labels::from_pairs(pairs), &samples);
     }
-    found.into_values().collect()
-}
-
-/// The name of the server that a series belongs to, as [`server`] gives it.
-pub(crate) fn server_name(labels: &model::Labels) -> Option<&str> {
-    let named = ["nodename", "host"].into_iter().find_map(|name| labels.get(name));
-    named.or_else(|| labels.get("instance").map(without_port))
-}
-
-fn server(labels: &model::Labels) -> Option<Server> {
-    let label =
-        |names: &[&str]| names.iter().find_map(|name| labels.get(name)).unwrap_or_default().to_owned();
-    Some(Server {
-        name: server_name(labels)?.to_owned(),
-        instance: labels.get("instance").unwrap_or_default().to_owned(),
-        job: labels.get("job").map(str::to_owned),
-        place: Place {
-            region: label(&["region"]),
-            datacenter: label(&["datacenter", "dc", "cluster", "zone"]),
-            row: label(&["row"]),
-            rack: label(&["rack"]),
-            slot: label(&["slot", "unit"]),
-        },
-    })
-}
-
-fn without_port(instance: &str) -> &str {
-    match instance.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => instance,
-    }
+    let rules = super::hosts::Rules {
+        jobs: model::pattern::Pattern::new("node").expect("a pattern"),
+        own: String::new(),
+    };
+    let hosts = super::hosts::find(&table, &rules);
+    (Topology::build(&table, &hosts).0, table)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::Labels;
-
-    fn series(pairs: &[(&str, &str)]) -> Labels {
-        Labels::from_pairs(pairs.iter().copied())
-    }
 
     #[test]
     fn names_sort_as_people_count() {
@@ -279,62 +310,43 @@ mod tests {
     }
 
     #[test]
-    fn targets_of_one_host_are_one_server() {
-        let list = [
-            series(&[("instance", "a:9100"), ("job", "node"), ("rack", "r1")]),
-            series(&[("instance", "a:9090"), ("job", "bellwether")]),
-            series(&[("instance", "b:9100"), ("job", "node"), ("rack", "r1")]),
-            series(&[("job", "no instance")]),
-        ];
-        let found = servers(list.iter());
-        assert_eq!(found.len(), 2);
-        assert_eq!((found[0].name.as_str(), &found[0].job), ("a", &None));
-        assert_eq!(found[1].job.as_deref(), Some("node"));
-    }
-
-    #[test]
     fn without_place_labels_servers_are_grouped_by_job() {
-        let list: Vec<Labels> =
-            (0..90).map(|i| series(&[("instance", &format!("h{i}:9100")), ("job", "node")])).collect();
-        let topology = Topology::build(servers(list.iter()));
+        let names: Vec<String> = (0..90).map(|i| format!("h{i}")).collect();
+        let list: Vec<(&str, &[(&str, &str)])> =
+            names.iter().map(|name| (name.as_str(), &[] as &[_])).collect();
+        let (topology, _) = of_servers(&list);
         assert_eq!(topology.levels, ["job", "rack"]);
         assert_eq!(topology.flags(), 3);
         assert_eq!(topology.racks.iter().map(|rack| rack.used).collect::<Vec<_>>(), [40, 40, 10]);
-        assert_eq!(topology.list[2].name, "h2");
-        assert_eq!(topology.list[10].name, "h10");
-        assert_eq!(topology.rack_of(0), 0);
-        assert_eq!(topology.rack_of(39), 0);
-        assert_eq!(topology.rack_of(40), 1);
-        assert_eq!(topology.rack_of(89), 2);
+        assert_eq!((topology.name(2), topology.name(10)), ("h2", "h10"));
+        assert_eq!([0, 39, 40, 89].map(|server| topology.rack_of(server)), [0, 0, 1, 2]);
     }
 
     #[test]
     fn places_make_a_tree_in_natural_order() {
-        let mut list = Vec::new();
+        let mut list: Vec<(String, Vec<(&str, &str)>)> = Vec::new();
         for (dc, row, rack) in
             [("ams1", "2", "1"), ("ams1", "10", "1"), ("ams1", "2", "12"), ("ams1", "2", "3")]
         {
             for slot in ["1", "2"] {
                 let name = format!("{dc}-{row}-{rack}-{slot}");
-                list.push(series(&[
-                    ("instance", &name),
-                    ("zone", dc),
-                    ("row", row),
-                    ("rack", rack),
-                    ("slot", slot),
-                ]));
+                list.push((name, vec![("zone", dc), ("row", row), ("rack", rack), ("slot", slot)]));
             }
         }
-        let topology = Topology::build(servers(list.iter()));
+        let build = |list: &[(String, Vec<(&str, &str)>)]| {
+            let list: Vec<(&str, &[(&str, &str)])> =
+                list.iter().map(|(name, labels)| (name.as_str(), labels.as_slice())).collect();
+            of_servers(&list).0
+        };
+        let topology = build(&list);
         assert_eq!(topology.levels, ["datacenter", "row", "rack"]);
         assert_eq!(topology.flags(), 0);
         let paths: Vec<String> = topology.racks.iter().map(|rack| rack.path.join("/")).collect();
         assert_eq!(paths, ["ams1/2/1", "ams1/2/3", "ams1/2/12", "ams1/10/1"]);
-        assert_eq!(topology.list[1].name, "ams1-2-1-2");
-        let mut other = list.clone();
-        other.reverse();
-        assert_eq!(Topology::build(servers(other.iter())).hash, topology.hash);
-        other.pop();
-        assert_ne!(Topology::build(servers(other.iter())).hash, topology.hash);
+        assert_eq!(topology.name(1), "ams1-2-1-2");
+        list.reverse();
+        assert_eq!(build(&list).hash, topology.hash);
+        list.pop();
+        assert_ne!(build(&list).hash, topology.hash);
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod alerts;
 pub(crate) mod check;
 pub(crate) mod docs;
 pub(crate) mod query;
+pub(crate) mod simulate;
 pub(crate) mod test;
 pub(crate) mod tsdb;
 

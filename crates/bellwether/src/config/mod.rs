@@ -241,6 +241,7 @@ impl Settings {
         }
         self.web.check().map_err(|reason| anyhow::anyhow!(reason))?;
         self.storage.check()?;
+        self.fleet.check().map_err(anyhow::Error::msg)?;
         Ok(())
     }
 }

@@ -106,7 +106,8 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let state = state::Store::open(&state_path, state::Config::default(), metrics.state.clone())?;
     let state = Arc::new(state);
     let stamps: Arc<api::WriteStamps> = Arc::default();
-    let storage = Arc::clone(&db) as Arc<dyn Appender>;
+    let fleet_watch = api::FleetWatch::new(&settings.fleet);
+    let storage = fleet_watch.around(Arc::clone(&db) as Arc<dyn Appender>);
     let storage: Arc<dyn Appender> = Arc::new(api::StampedAppender::new(storage, Arc::clone(&stamps)));
     let gate =
         ingest::Gate::new(storage, Arc::clone(&clock), settings.ingest.clone(), metrics.ingest.clone())?;
@@ -175,6 +176,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let serving = tokio::spawn(listener.serve(api::Parts {
         querier,
         appender: gate,
+        state: Arc::clone(&state) as Arc<dyn model::StateStore>,
         db: Arc::clone(&db),
         scraper: Arc::clone(&scraper),
         ruler: Arc::clone(&ruler),
@@ -185,6 +187,8 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         options: config.options.clone(),
         eval_options: config.eval_options.clone(),
         fleet: settings.fleet.clone(),
+        fleet_watch,
+        own_host: own_instance(settings),
         started,
         retention: settings.storage.retention.to_string(),
         live: Arc::clone(&live),
@@ -408,6 +412,14 @@ fn rule_settings(config: &Config, url: &str) -> rules::Settings {
     }
 }
 
+/// The instance under which this machine is watched.
+fn own_instance(settings: &crate::config::Settings) -> String {
+    match settings.sources.host.instance.as_str() {
+        "" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        set => set.to_owned(),
+    }
+}
+
 /// This host and this server as targets; what they are, in words.
 fn add_own_sources(
     config: &Config,
@@ -416,7 +428,7 @@ fn add_own_sources(
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Vec<String>> {
     let mut words = Vec::new();
-    let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host_name = own_instance(&config.settings);
     let sources = &config.settings.sources;
     let source = |job: &str, instance: &str, interval, collect| InProcess {
         job: job.to_owned(),
@@ -428,7 +440,7 @@ fn add_own_sources(
         collect,
     };
     if sources.host.enabled {
-        let instance = if sources.host.instance.is_empty() { &host_name } else { &sources.host.instance };
+        let instance = &host_name;
         let host = Arc::new(sources::host::Host::new(&sources.host, Arc::clone(clock))?);
         let collect: sources::scrape::Collector = Arc::new(move || {
             let host = Arc::clone(&host);
