@@ -41,6 +41,8 @@ export interface FoundHost {
   state: HostState;
   path: string[];
   labels: Labels;
+  /** Every target that runs on it; given when one server is asked for by name. */
+  targets?: { job: string; instance: string; state: HostState; last_ms: number }[];
 }
 export interface Found {
   topo_hash: string;

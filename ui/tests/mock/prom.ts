@@ -129,6 +129,8 @@ export function promApi(path: string, method: string, q: URLSearchParams, body: 
         { type: 'alerting', name: 'HostCpuBusy', query: 'instance:cpu:busy > 0.9', duration: 300, labels: { severity: 'warning' }, annotations: { summary: 'CPU above 90 % on {{ $labels.instance }}' }, health: 'ok', evaluationTime: 0.0004, lastEvaluation: new Date().toISOString(), state: 'firing', alerts: alertsOf(fleet).slice(0, 2) },
         { type: 'alerting', name: 'HostDiskFull', query: 'node_filesystem_avail_bytes / node_filesystem_size_bytes < 0.05', duration: 600, labels: { severity: 'critical' }, annotations: {}, health: 'err', lastError: 'many-to-many matching not allowed', evaluationTime: 0.0004, lastEvaluation: new Date().toISOString(), state: 'inactive', alerts: [] },
       ] }] });
+    case '/api/v1/parse_query':
+      return ok({ type: 'binaryExpr' });
     case '/api/v1/alerts/timeline':
       return ok({ episodes: episodes(Number(q.get('start')), Number(q.get('end'))) });
     case '/api/v1/alerts/report':

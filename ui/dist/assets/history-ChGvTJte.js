@@ -1,1 +1,0 @@
-import{K as e}from"./index-CU-ZZnc4.js";var t=e=>e?{signal:e}:{},n=async(n,r)=>(await e(`/api/v1/alerts/timeline`,{...n,limit:2e3},t(r))).episodes,r=(n,r)=>e(`/api/v1/alerts/report`,{...n},t(r)),i=(n,r)=>e(`/api/v1/alerts/explain`,{alert:n},t(r)),a=t=>e(`/api/v1/alerts/receivers/${encodeURIComponent(t)}/test`,{},{method:`POST`});export{n as i,r as n,a as r,i as t};
