@@ -21,17 +21,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("state", &["model"]),
     ("ingest", &["model", "wire", "httpc"]),
     ("sources", &["model", "wire", "httpc"]),
+    ("host", &["model", "wire"]),
     ("rules", &["model", "promql", "template"]),
     ("alerts", &["model", "template", "httpc"]),
     (
         "api",
-        &["model", "wire", "promql", "tsdb", "ingest", "sources", "rules", "alerts", "httpc", "template"],
+        &[
+            "model", "wire", "promql", "tsdb", "ingest", "sources", "rules", "alerts", "httpc", "template",
+            "host",
+        ],
     ),
     (
         "bellwether",
         &[
             "model", "wire", "promql", "tsdb", "state", "ingest", "sources", "rules", "alerts", "api",
-            "httpc", "template",
+            "httpc", "template", "host",
         ],
     ),
     ("xtask", &[]),

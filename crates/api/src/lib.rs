@@ -9,6 +9,7 @@
 //! | `federate`, `read` | what other servers fetch |
 //! | [`live`], `notifications` | the configuration in force; what the operator should know |
 //! | `rules`, `targets`, `alertmanager` | what is evaluated, what is scraped, Alertmanager's API v2 |
+//! | [`agent`] | the agent's own small server, and the events of this host |
 //! | `push`, `admin` | remote write; deleting and copying data |
 //! | `fleet` | the state of every server for the heat map |
 //! | `dashboards`, `batch` | dashboards and their versions; many queries in one request |
@@ -19,6 +20,7 @@
 //! | [`config`], [`metrics`] | settings; what the API measures of itself |
 
 mod admin;
+pub mod agent;
 mod alertmanager;
 mod batch;
 mod catalog;

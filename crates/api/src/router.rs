@@ -15,8 +15,8 @@ use crate::error::{ApiError, ErrorType};
 use crate::metrics::{HandlerLabels, RequestLabels};
 use crate::server::{Api, Phase};
 use crate::{
-    admin, alertmanager, batch, catalog, cors, dashboards, features, federate, fleet, health, notifications,
-    openapi, push, query, read, rules, self_metrics, status, targets, ui,
+    admin, agent, alertmanager, batch, catalog, cors, dashboards, features, federate, fleet, health,
+    notifications, openapi, push, query, read, rules, self_metrics, status, targets, ui,
 };
 
 /// The paths and the layers around them.
@@ -61,6 +61,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/dashboards/{uid}", get(dashboards::get).delete(dashboards::delete))
         .route("/api/v1/dashboards/{uid}/versions", get(dashboards::versions))
         .route("/api/v1/dashboards/{uid}/versions/{number}", get(dashboards::version))
+        .route("/api/v1/host/events", get(agent::host_events))
         .route("/api/v1/fleet/topology", get(fleet::handlers::topology))
         .route("/api/v1/fleet/state", get(fleet::handlers::state))
         .route("/api/v1/fleet/stream", get(fleet::handlers::stream))

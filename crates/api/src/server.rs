@@ -86,6 +86,8 @@ pub struct Parts {
     pub ruler: Arc<rules::Ruler>,
     /// The alert manager.
     pub dispatcher: alerts::Dispatcher,
+    /// What happened to this host, when it is watched.
+    pub host_events: Option<host::events::Events>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Settings of the server.
@@ -131,6 +133,7 @@ pub(crate) struct Api {
     pub(crate) scraper: Arc<sources::scrape::Scraper>,
     pub(crate) ruler: Arc<rules::Ruler>,
     pub(crate) dispatcher: alerts::Dispatcher,
+    pub(crate) host_events: Option<host::events::Events>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) web: WebConfig,
     pub(crate) query: QueryConfig,
@@ -188,6 +191,7 @@ impl Api {
             scraper: parts.scraper,
             ruler: parts.ruler,
             dispatcher: parts.dispatcher,
+            host_events: parts.host_events,
             clock: parts.clock,
             web: parts.web,
             query: parts.query,
@@ -260,7 +264,7 @@ pub struct ListenError {
 /// A bound listener, so that the address is known before anything is served.
 #[derive(Debug)]
 pub struct Listener {
-    listener: TcpListener,
+    pub(crate) listener: TcpListener,
     address: SocketAddr,
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match matches.subcommand() {
         Some(("server", matches)) => flags::given(matches).and_then(roles::serve),
+        Some(("agent", matches)) => commands::agent::run(matches),
         Some(("query", matches)) => commands::query::run(matches),
         Some(("check", matches)) => commands::check::run(matches),
         Some(("alerts", matches)) => commands::alerts::run(matches),
@@ -69,6 +70,7 @@ pub(crate) fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(server())
+        .subcommand(commands::agent::command())
         .subcommand(commands::query::command())
         .subcommand(commands::check::command())
         .subcommand(commands::test::command())

@@ -43,7 +43,8 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
 ];
 
 /// Variables that begin like settings and are none.
-const OTHER_VARIABLES: &[&str] = &["BELLWETHER_CONFIG_FILE", "BELLWETHER_CONFORMANCE"];
+const OTHER_VARIABLES: &[&str] =
+    &["BELLWETHER_AGENT_LISTEN_ADDRESS", "BELLWETHER_CONFIG_FILE", "BELLWETHER_CONFORMANCE"];
 /// What begins the variables of settings.
 const PREFIX: &str = "BELLWETHER_";
 
@@ -66,7 +67,7 @@ pub(crate) fn all() -> impl Iterator<Item = Arg> {
     config::leaves().iter().map(flag).chain([size]).chain(without)
 }
 
-fn flag(leaf: &Leaf) -> Arg {
+pub(crate) fn flag(leaf: &Leaf) -> Arg {
     let name = leaf.flag();
     let aliases = PROMETHEUS_FLAGS.iter().filter(|(_, ours)| *ours == name).map(|(theirs, _)| *theirs);
     let mut aliases: Vec<String> = aliases.map(str::to_owned).collect();
@@ -93,13 +94,13 @@ fn flag(leaf: &Leaf) -> Arg {
     arg
 }
 
-/// What was given besides the file: environment first, flags after, so that flags win.
-///
-/// # Errors
-/// A size that is none.
-pub(crate) fn given(matches: &ArgMatches) -> anyhow::Result<Given> {
+/// What the environment and the flags say of these settings: environment first, flags after, so that flags win.
+pub(crate) fn overrides<'a>(
+    matches: &ArgMatches,
+    leaves: impl IntoIterator<Item = &'a Leaf>,
+) -> Vec<Override> {
     let mut overrides = Vec::new();
-    for leaf in config::leaves() {
+    for leaf in leaves {
         let mut push =
             |text: String, origin| overrides.push(Override { path: leaf.path.clone(), text, origin });
         if let Some(text) = std::env::var_os(leaf.variable()) {
@@ -110,6 +111,15 @@ pub(crate) fn given(matches: &ArgMatches) -> anyhow::Result<Given> {
             push(text.clone(), Origin::Flag(name));
         }
     }
+    overrides
+}
+
+/// What was given besides the file.
+///
+/// # Errors
+/// A size that is none.
+pub(crate) fn given(matches: &ArgMatches) -> anyhow::Result<Given> {
+    let mut overrides = overrides(matches, config::leaves());
     if let Some(text) = matches.get_one::<String>(RETENTION_SIZE) {
         let size = ByteSize::parse(text).map_err(|err| anyhow::anyhow!("flag --{RETENTION_SIZE}: {err}"))?;
         overrides.push(Override {

@@ -1,15 +1,13 @@
-//! What we go and look at: discovery, scraping, this host.
+//! What we go and look at: discovery and scraping.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`config`] | `prometheus.yml`, typed and checked |
 //! | [`discovery`] | finding targets: static, file, HTTP, DNS |
-//! | [`host`] | this host, in process |
 //! | [`scrape`] | visiting targets on a schedule |
 
 pub mod config;
 pub mod discovery;
-pub mod host;
 pub mod scrape;
 
 pub use config::{ConfigError, Mode, PrometheusFile, ScrapeConfig};

@@ -1,5 +1,6 @@
 //! The subcommands other than the server. Each has `command()`, its part of the command line, and `run()`.
 
+pub(crate) mod agent;
 pub(crate) mod alerts;
 pub(crate) mod check;
 pub(crate) mod docs;

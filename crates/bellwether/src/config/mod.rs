@@ -57,7 +57,7 @@ pub(crate) struct Settings {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SourcesConfig {
     /// This host.
-    pub host: sources::host::Config,
+    pub host: host::Config,
     /// This server's own metrics.
     #[serde(rename = "self")]
     pub own: SelfConfig,

@@ -1,5 +1,6 @@
 //! The server, wired: one function, top to bottom. A role is a choice of implementations and nothing more.
 
+mod agent;
 mod own;
 mod shutdown;
 
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, Given};
 use crate::{memory, telemetry};
+pub(crate) use agent::{Settings as AgentSettings, run as agent};
 use shutdown::{Asked, Signals};
 
 /// How long running requests and notifications may take to finish when the server stops.
@@ -164,7 +166,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     }));
     ruler.load(&rule_files, rule_settings(&config, &url)).await;
     scraper.apply(config.prometheus.scrape_configs.clone()).await?;
-    let watched = add_own_sources(&config, &scraper, &registry, &clock)?;
+    let (watched, host) = add_own_sources(&config, &scraper, &registry, &clock)?;
     metrics.process.reloaded(true, &clock);
 
     let live = api::Live::new(live_config(&config, &url, &*clock), Arc::clone(&clock));
@@ -181,6 +183,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         scraper: Arc::clone(&scraper),
         ruler: Arc::clone(&ruler),
         dispatcher: dispatcher.clone(),
+        host_events: host.as_ref().map(|host| host.events().clone()),
         clock: Arc::clone(&clock),
         web: settings.web.clone(),
         query: settings.query.clone(),
@@ -426,8 +429,9 @@ fn add_own_sources(
     scraper: &Scraper,
     registry: &Arc<Registry>,
     clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Vec<String>> {
+) -> anyhow::Result<(Vec<String>, Option<Arc<host::Host>>)> {
     let mut words = Vec::new();
+    let mut watched_host = None;
     let host_name = own_instance(&config.settings);
     let sources = &config.settings.sources;
     let source = |job: &str, instance: &str, interval, collect| InProcess {
@@ -438,15 +442,28 @@ fn add_own_sources(
         timeout: interval,
         honor_labels: false,
         collect,
+        wake: None,
     };
     if sources.host.enabled {
         let instance = &host_name;
-        let host = Arc::new(sources::host::Host::new(&sources.host, Arc::clone(clock))?);
+        let mut settings = sources.host.clone();
+        if settings.state_directory.is_empty() {
+            settings.state_directory = config.settings.storage.path.join("host").display().to_string();
+        }
+        let host = Arc::new(host::Host::new(&settings, Arc::clone(clock))?);
+        for missing in host.missing() {
+            tracing::warn!(%missing, "this host is watched without a part");
+        }
+        let wake = agent::wake(&host);
+        watched_host = Some(Arc::clone(&host));
         let collect: sources::scrape::Collector = Arc::new(move || {
             let host = Arc::clone(&host);
             Box::pin(async move { host.collect().await })
         });
-        scraper.add(&source(&sources.host.job, instance, sources.host.interval, collect));
+        scraper.add(&InProcess {
+            wake: Some(wake),
+            ..source(&sources.host.job, instance, sources.host.interval, collect)
+        });
         words.push(format!("this host ({instance}) every {}", sources.host.interval));
     }
     if sources.own.enabled {
@@ -462,7 +479,12 @@ fn add_own_sources(
     if jobs > 0 {
         words.push(format!("{jobs} scrape job{}", if jobs == 1 { "" } else { "s" }));
     }
-    Ok(words)
+    Ok((words, watched_host))
+}
+
+/// The host's name.
+fn rustix_nodename() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Tells the person at the terminal where to look. Nothing can be done when they have closed it.

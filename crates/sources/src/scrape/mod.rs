@@ -30,7 +30,7 @@ use std::sync::Arc;
 use model::duration::PromDuration;
 use model::{Appender, Clock, Labels, TenantId};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 pub use metrics::Metrics;
@@ -79,6 +79,8 @@ pub struct InProcess {
     pub honor_labels: bool,
     /// Makes the families.
     pub collect: Collector,
+    /// Scrapes at once when notified, besides the schedule: something has happened that must not wait.
+    pub wake: Option<Arc<Notify>>,
 }
 
 /// A job whose HTTP configuration cannot be used.

@@ -320,6 +320,7 @@ impl Pool {
             timeout: target.timeout.to_std(),
             phase_ms: ((id ^ self.shared.seed) % target.interval.ms().max(1) as u64) as i64,
             at_once: false,
+            wake: None,
         };
         self.shared.metrics.targets.inc();
         Running { stop, status, target, task: tokio::spawn(run.run()) }
@@ -407,6 +408,7 @@ pub(crate) fn in_process(
         timeout: target.timeout.to_std(),
         phase_ms: ((target.identity() ^ shared.seed) % target.interval.ms().max(1) as u64) as i64,
         at_once: true,
+        wake: source.wake.clone(),
     };
     shared.metrics.targets.inc();
     let task = tokio::spawn(async move {

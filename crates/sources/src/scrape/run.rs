@@ -7,7 +7,7 @@ use model::labels::METRIC_NAME;
 use model::seam::BoxFuture;
 use model::{Appender, Batch, Clock, Family, Labels, SeriesRef, TenantId, Timestamp};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use wire::{Cache, Format};
 
@@ -124,6 +124,8 @@ pub(crate) struct Run {
     pub(crate) phase_ms: i64,
     /// Scrape at once, then on schedule.
     pub(crate) at_once: bool,
+    /// Scrape when notified, besides the schedule.
+    pub(crate) wake: Option<Arc<Notify>>,
 }
 
 /// What one scrape brought.
@@ -131,6 +133,14 @@ struct Outcome {
     counts: Counts,
     body_bytes: usize,
     result: Result<(), String>,
+}
+
+/// Never, when there is nobody to notify us.
+async fn notified(wake: Option<&Notify>) {
+    match wake {
+        Some(wake) => wake.notified().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Run {
@@ -141,9 +151,11 @@ impl Run {
         let mut planned = if self.at_once { last } else { self.next_after(last) };
         loop {
             let wait = planned - self.shared.clock.now().ms();
+            let mut woken = false;
             if wait > 0 {
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_millis(wait as u64)) => {}
+                    () = notified(self.wake.as_deref()) => woken = true,
                     changed = self.stop.changed() => {
                         if changed.is_err() || *self.stop.borrow() != Stop::Not {
                             break;
@@ -170,6 +182,9 @@ impl Run {
             }
             if *self.stop.borrow() != Stop::Not {
                 break;
+            }
+            if woken && planned > self.shared.clock.now().ms() {
+                continue;
             }
             last = planned.max(self.shared.clock.now().ms());
             planned = self.next_after(last);

@@ -345,6 +345,7 @@ async fn sources_in_process_look_like_targets() {
         timeout: PromDuration(100),
         honor_labels: false,
         collect,
+        wake: None,
     });
     store.until("samples", |s| s.count("node_load1{instance=\"here\", job=\"node\"}") > 2).await;
     assert_eq!(store.last("up{instance=\"here\", job=\"node\"}"), Some(1.0));
