@@ -15,8 +15,9 @@ pub struct Shipped {
 }
 
 /// All shipped files.
-pub const FILES: [Shipped; 3] = [
+pub const FILES: [Shipped; 4] = [
     Shipped { path: "shipped/host.yml", text: include_str!("../shipped/host.yml") },
+    Shipped { path: "shipped/events.yml", text: include_str!("../shipped/events.yml") },
     Shipped { path: "shipped/targets.yml", text: include_str!("../shipped/targets.yml") },
     Shipped { path: "shipped/self.yml", text: include_str!("../shipped/self.yml") },
 ];
@@ -85,6 +86,18 @@ mod tests {
             "controller",
             "collector",
             "master",
+            "groupname",
+            "cause",
+            "signal",
+            "code",
+            "unit",
+            "kind",
+            "flag",
+            "ups",
+            "direction",
+            "basis",
+            "attribute_name",
+            "port",
             "reason",
             "integration",
             "rule_group",
