@@ -133,6 +133,7 @@ mod tests {
     fn a_disk_that_slows_down_stands_out_for_hours() {
         let mut side = Side::default();
         let (mut requests, mut ms) = (1, 0);
+        assert_eq!(side.update(requests, ms), None);
         let mut go = |side: &mut Side, each_ms: u64| {
             requests += 100;
             ms += 100 * each_ms;
