@@ -13,7 +13,7 @@ use crate::block::{Block, BlockSeries};
 use crate::compact;
 use crate::error::Result;
 use crate::head::group::mix;
-use crate::head::select::{GroupSnapshot, HeadSelected, append, retain};
+use crate::head::select::{GroupSnapshot, HeadSelected, HeadSeries, append, retain};
 use crate::tenant::Tenant;
 
 /// Warning of an answer that a limit has cut.
@@ -112,7 +112,8 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
     let hasher = tenant.head.hasher;
     let mut by_hash: HashMap<u128, u32> = HashMap::new();
     if !overlapping.is_empty() {
-        by_hash = in_head.iter().enumerate().map(|(at, found)| (found.hash, at as u32)).collect();
+        let hash = |found: &HeadSeries| hasher.hash(found.labels.as_encoded());
+        by_hash = in_head.iter().enumerate().map(|(at, found)| (hash(found), at as u32)).collect();
     }
     for found in in_head {
         let deleted = tombstones.ranges(&found.labels);
@@ -173,7 +174,7 @@ pub(crate) fn series(
     range: TimeRange,
     limit: usize,
 ) -> Result<(Vec<Labels>, Vec<String>)> {
-    let mut found: BTreeSet<Labels> = BTreeSet::new();
+    let mut found: Vec<Labels> = Vec::new();
     let all = [Vec::new()];
     let selectors = if selectors.is_empty() { &all } else { selectors };
     let mut warnings = Vec::new();
@@ -191,7 +192,8 @@ pub(crate) fn series(
     if !tombstones.0.is_empty() {
         found.retain(|labels| !covered(&tombstones.ranges(labels), range));
     }
-    let mut found: Vec<Labels> = found.into_iter().collect();
+    found.sort_unstable();
+    found.dedup();
     if limit > 0 && found.len() > limit {
         found.truncate(limit);
         warnings.push(TRUNCATED.to_owned());

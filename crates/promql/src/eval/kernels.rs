@@ -58,8 +58,8 @@ pub(crate) fn run(
         F::MinOverTime => extremes(input, row, scratch, |new, old| new <= old),
         F::SumOverTime => each(input, row, kahan::sum),
         F::AvgOverTime => each(input, row, |values| kahan::mean(values).unwrap_or(f64::NAN)),
-        F::StdvarOverTime => each(input, row, super::range::variance),
-        F::StddevOverTime => each(input, row, |values| super::range::variance(values).sqrt()),
+        F::StdvarOverTime => variances(input, row, |variance| variance),
+        F::StddevOverTime => variances(input, row, f64::sqrt),
         F::LastOverTime => each(input, row, |values| values[values.len() - 1]),
         F::FirstOverTime => each(input, row, |values| values[0]),
         F::CountOverTime => each(input, row, |values| values.len() as f64),
@@ -78,6 +78,43 @@ fn each(input: &Input<'_>, row: &mut Row, value: impl Fn(&[f64]) -> f64) {
             row.set(step, value(&values[low as usize..high as usize]));
         }
     }
+}
+
+/// The variance of each window that is not empty. Every addition waits for the one before it, so that windows of the same length
+/// are computed side by side, each as `range::variance` computes it.
+fn variances(input: &Input<'_>, row: &mut Row, value: impl Fn(f64) -> f64) {
+    const LANES: usize = 4;
+    let values = &input.columns.values;
+    // Steps and starts of windows of `len` values that wait for company.
+    let (mut waiting, mut len) = ([(0, 0); LANES], 0);
+    let mut count = 0;
+    let flush = |waiting: &[(usize, usize)], len: usize, row: &mut Row| {
+        if let &[(a, from_a), (b, from_b), (c, from_c), (d, from_d)] = waiting {
+            let window = |from: usize| &values[from..from + len];
+            let windows = [window(from_a), window(from_b), window(from_c), window(from_d)];
+            for (step, variance) in [a, b, c, d].into_iter().zip(super::range::variances(windows)) {
+                row.set(step, value(variance));
+            }
+        } else {
+            for &(step, from) in waiting {
+                row.set(step, value(super::range::variance(&values[from..from + len])));
+            }
+        }
+    };
+    for (step, (&low, &high)) in input.bounds.low.iter().zip(&input.bounds.high).enumerate() {
+        if low >= high {
+            continue;
+        }
+        let (low, next) = (low as usize, (high - low) as usize);
+        if count == LANES || (count > 0 && next != len) {
+            flush(&waiting[..count], len, row);
+            count = 0;
+        }
+        len = next;
+        waiting[count] = (step, low);
+        count += 1;
+    }
+    flush(&waiting[..count], len, row);
 }
 
 fn rate(function: FunctionId, input: &Input<'_>, row: &mut Row, scratch: &mut Scratch, notes: &mut Notes) {

@@ -227,6 +227,24 @@ pub(crate) fn variance(values: &[f64]) -> f64 {
     (squares + squares_lost) / count
 }
 
+/// The population variances of windows of the same length, each as [`variance`] has it.
+pub(crate) fn variances<const N: usize>(windows: [&[f64]; N]) -> [f64; N] {
+    let mut count = 0.0;
+    let (mut mean, mut mean_lost) = ([0.0; N], [0.0; N]);
+    let (mut squares, mut squares_lost) = ([0.0; N], [0.0; N]);
+    for at in 0..windows[0].len() {
+        count += 1.0;
+        for lane in 0..N {
+            let value = windows[lane][at];
+            let delta = value - (mean[lane] + mean_lost[lane]);
+            (mean[lane], mean_lost[lane]) = kahan::add(delta / count, mean[lane], mean_lost[lane]);
+            let square = delta * (value - (mean[lane] + mean_lost[lane]));
+            (squares[lane], squares_lost[lane]) = kahan::add(square, squares[lane], squares_lost[lane]);
+        }
+    }
+    std::array::from_fn(|lane| (squares[lane] + squares_lost[lane]) / count)
+}
+
 /// The φ-quantile of `values`, interpolated between the two nearest; sorts them, NaN first.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || q.is_nan() {

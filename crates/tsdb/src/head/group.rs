@@ -149,12 +149,41 @@ impl Rows {
         rows.into_iter().chain(extras).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
+    /// The rows between two times, both included. Histograms are taken whole: they are few.
+    pub(crate) fn within(&self, start: i64, end: i64) -> Self {
+        let low = self.rows.partition_point(|row| row.time < start);
+        let high = self.rows.partition_point(|row| row.time <= end).max(low);
+        let extras = self.extras.clone().filter(|extras| {
+            low < high || extras.histograms.iter().any(|(_, time, _)| (start..=end).contains(time))
+        });
+        Self { rows: self.rows[low..high].to_vec(), extras }
+    }
+
     /// Appends the samples of `column`; mixes into `times_id` which rows they came from.
     pub(crate) fn read(&self, column: u32, out: &mut Samples) {
         let Some(extras) = self.extras.as_deref() else {
+            let before = out.times.len();
+            out.times.reserve(self.rows.len());
+            out.values.reserve(self.rows.len());
             for row in &self.rows {
                 if let Some(value) = row.get(column) {
-                    out.push_float(row.time, value);
+                    out.times.push(row.time);
+                    out.values.push(value);
+                }
+            }
+            if !out.starts.is_empty() {
+                out.starts.resize(out.times.len(), 0);
+            }
+            if out.times.len() - before == self.rows.len() {
+                // A value in every row, as most columns have: the rows as a whole tell the times.
+                let ends = self.rows.first().zip(self.rows.last());
+                if let Some((first, last)) = ends {
+                    out.times_id = mix(out.times_id, Arc::as_ptr(first) as usize as u64);
+                    out.times_id =
+                        mix(out.times_id, Arc::as_ptr(last) as usize as u64 ^ self.rows.len() as u64);
+                }
+            } else {
+                for row in self.rows.iter().filter(|row| row.get(column).is_some()) {
                     out.times_id = mix(out.times_id, Arc::as_ptr(row) as usize as u64);
                 }
             }

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
-use hashbrown::HashMap;
+use hashbrown::HashSet;
 use model::{Labels, Matcher, Samples};
 
 use super::group::{Group, Rows, mix};
+use super::postings::Postings;
 use super::sealed::{Chunk, OpenChunk};
 use super::{Head, split};
 use crate::error::{Error, Result};
@@ -21,7 +22,6 @@ pub(crate) struct GroupSnapshot {
 
 /// A series of the head that a selector found.
 pub(crate) struct HeadSeries {
-    pub(crate) hash: u128,
     pub(crate) labels: Labels,
     pub(crate) group: u32,
     pub(crate) column: u32,
@@ -42,8 +42,7 @@ impl GroupSnapshot {
         let chunks: Vec<_> =
             state.chunks.iter().filter(|c| overlaps((c.min_time, c.max_time))).cloned().collect();
         let sealing = state.sealing.clone().filter(|rows| rows.time_range().is_some_and(overlaps));
-        let rows =
-            if state.rows.time_range().is_some_and(overlaps) { state.rows.clone() } else { Rows::default() };
+        let rows = state.rows.within(start, end);
         drop(state);
         let empty = chunks.is_empty() && sealing.is_none() && rows.is_empty();
         (!empty).then(|| Self { chunks, opened: OnceLock::new(), sealing, rows })
@@ -191,6 +190,14 @@ pub(crate) fn retain(samples: &mut Samples, keep: impl Fn(i64) -> bool) {
     samples.times_id = times_hash(&samples.times);
 }
 
+/// Whether any of the series is among `numbers` (`None`: all).
+fn has_any(postings: &Postings, numbers: Option<&roaring::RoaringBitmap>) -> bool {
+    match numbers {
+        None => postings.len() > 0,
+        Some(numbers) => postings.intersects(numbers),
+    }
+}
+
 impl Head {
     /// Series that pass the matchers and have samples between `start` and `end`, both included.
     ///
@@ -242,8 +249,7 @@ impl Head {
             }
             let labels = index.labels(number, &mut buffer);
             charge((labels.as_encoded().len() + size_of::<HeadSeries>() + 16) as u64)?;
-            let hash = index.hash(labels.as_encoded());
-            selected.series.push(HeadSeries { hash, labels, group, column });
+            selected.series.push(HeadSeries { labels, group, column });
             if limit > 0 && selected.series.len() >= limit {
                 break;
             }
@@ -251,30 +257,41 @@ impl Head {
         Ok(selected)
     }
 
-    /// Series numbers that pass any of the selectors (all when there is none) and whose group has samples in the range.
-    fn numbers(&self, selectors: &[Vec<Matcher>], start: i64, end: i64) -> roaring::RoaringBitmap {
+    /// Series numbers that pass any of the selectors and whose group has samples in the range; `None` for all series, when
+    /// there is no selector and every group has.
+    fn numbers(&self, selectors: &[Vec<Matcher>], start: i64, end: i64) -> Option<roaring::RoaringBitmap> {
         let start = start.max(self.min_valid.load(std::sync::atomic::Ordering::Relaxed));
         let index = self.index.read();
+        let groups = self.groups.read();
+        let in_range = |group: &Group| {
+            let state = group.state.lock();
+            let overlaps = |(min, max): (i64, i64)| max >= start && min <= end;
+            state.chunks.iter().any(|c| overlaps((c.min_time, c.max_time)))
+                || state.rows.time_range().is_some_and(overlaps)
+                || state.sealing.as_ref().and_then(|r| r.time_range()).is_some_and(overlaps)
+        };
+        let outside: HashSet<u64> = groups
+            .by_number
+            .iter()
+            .filter(|(_, group)| !in_range(group))
+            .map(|(number, _)| *number)
+            .collect();
+        if selectors.is_empty() && outside.is_empty() {
+            return None;
+        }
         let numbers = if selectors.is_empty() {
             index.all()
         } else {
             selectors.iter().fold(roaring::RoaringBitmap::new(), |union, s| union | index.select(s))
         };
-        let groups = self.groups.read();
-        let mut in_range: HashMap<u64, bool> = HashMap::new();
-        let passes = |number: &u32| {
-            let (group, _) = split(index.place(*number));
-            *in_range.entry(group).or_insert_with(|| {
-                groups.by_number.get(&group).is_some_and(|group| {
-                    let state = group.state.lock();
-                    let overlaps = |(min, max): (i64, i64)| max >= start && min <= end;
-                    state.chunks.iter().any(|c| overlaps((c.min_time, c.max_time)))
-                        || state.rows.time_range().is_some_and(overlaps)
-                        || state.sealing.as_ref().and_then(|r| r.time_range()).is_some_and(overlaps)
-                })
-            })
-        };
-        roaring::RoaringBitmap::from_sorted_iter(numbers.iter().filter(passes)).expect("a subset ascends")
+        if outside.is_empty() {
+            return Some(numbers);
+        }
+        let passes = |number: &u32| !outside.contains(&split(index.place(*number)).0);
+        Some(
+            roaring::RoaringBitmap::from_sorted_iter(numbers.iter().filter(passes))
+                .expect("a subset ascends"),
+        )
     }
 
     /// Adds the label names of those series.
@@ -288,7 +305,7 @@ impl Head {
         let numbers = self.numbers(selectors, start, end);
         let index = self.index.read();
         for name in index.names().filter(|name| !into.contains(*name)).collect::<Vec<_>>() {
-            if index.values(name).any(|(_, postings)| postings.intersects(&numbers)) {
+            if index.values(name).any(|(_, postings)| has_any(postings, numbers.as_ref())) {
                 into.insert(name.to_owned());
             }
         }
@@ -306,7 +323,7 @@ impl Head {
         let numbers = self.numbers(selectors, start, end);
         let index = self.index.read();
         for (value, postings) in index.values(name) {
-            if postings.intersects(&numbers) {
+            if has_any(postings, numbers.as_ref()) {
                 into.insert(value.to_owned());
             }
         }
