@@ -21,6 +21,7 @@
 
 mod admin;
 pub mod agent;
+mod agents;
 mod alertmanager;
 mod batch;
 mod catalog;

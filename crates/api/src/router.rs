@@ -15,7 +15,7 @@ use crate::error::{ApiError, ErrorType};
 use crate::metrics::{HandlerLabels, RequestLabels};
 use crate::server::{Api, Phase};
 use crate::{
-    admin, agent, alertmanager, batch, catalog, cors, dashboards, features, federate, fleet, health,
+    admin, agent, agents, alertmanager, batch, catalog, cors, dashboards, features, federate, fleet, health,
     notifications, openapi, push, query, read, rules, self_metrics, status, targets, ui,
 };
 
@@ -50,6 +50,9 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/targets", get(targets::targets))
         .route("/api/v1/targets/metadata", get(targets::metadata))
         .route("/api/v1/scrape_pools", get(targets::pools))
+        .route("/api/v1/agents", get(agents::list).post(agents::announce))
+        .route("/api/v1/agents/direct", get(agents::direct))
+        .route("/api/v1/agents/{name}", axum::routing::delete(agents::withdraw))
         .route("/api/v2/status", get(alertmanager::status))
         .route("/api/v2/receivers", get(alertmanager::receivers))
         .route("/api/v2/alerts", get(alertmanager::alerts).post(alertmanager::post_alerts))

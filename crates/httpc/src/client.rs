@@ -167,6 +167,16 @@ impl Response {
         self.read_into(limit, |part| body.extend_from_slice(part)).await
     }
 
+    /// The next part of the body, decompressed; `None` at its end. For answers that never end by themselves: the caller
+    /// bounds what it keeps, the request's timeout bounds the whole.
+    ///
+    /// # Errors
+    /// `Timeout` and `Exchange`.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        let url = public(self.inner.url());
+        self.inner.chunk().await.map_err(|err| failed(err, &url, self.timeout, 0))
+    }
+
     async fn read_into(mut self, limit: usize, mut take: impl FnMut(&[u8])) -> Result<(), Error> {
         let url = public(self.inner.url());
         let mut len = 0usize;

@@ -8,6 +8,7 @@
 //! | [`config`] | [`Config`] and its parts, [`Config::validate`], [`with_http_fields!`] for sections that inline it |
 //! | [`secret`] | [`Secret`]: a text that shows itself as `<secret>` |
 //! | [`client`] | [`Client`], [`Request`], [`Response`] |
+//! | [`sigv4`] | signing requests to AWS |
 //! | [`error`] | [`Error`] and what a caller may do about it |
 
 pub mod client;
@@ -16,6 +17,7 @@ pub mod error;
 mod file;
 mod oauth2;
 pub mod secret;
+pub mod sigv4;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -7,6 +7,21 @@
 /// The schema that says "custom bucket bounds".
 pub const CUSTOM_SCHEMA: i32 = -53;
 
+/// The coarsest and the finest exponential schema.
+pub const MIN_SCHEMA: i32 = -4;
+/// See [`MIN_SCHEMA`].
+pub const MAX_SCHEMA: i32 = 8;
+
+/// The finest schema whose buckets grow at least by `factor`; one that is not above 1 allows every schema. Source: the Prometheus
+/// manual, `native_histogram_min_bucket_factor`.
+pub fn schema_of_factor(factor: f64) -> i32 {
+    if factor.is_nan() || factor <= 1.0 {
+        return MAX_SCHEMA;
+    }
+    let schema = (-factor.log2().log2()).floor();
+    schema.clamp(f64::from(MIN_SCHEMA), f64::from(MAX_SCHEMA)) as i32
+}
+
 /// A run of consecutive buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Span {
@@ -130,6 +145,17 @@ impl Histogram {
             + (self.positive_spans.len() + self.negative_spans.len()) * size_of::<Span>()
     }
 
+    /// Merges buckets of an exponential histogram until it has this coarser schema; a finer one changes nothing.
+    pub fn reduce_resolution(&mut self, schema: i32) {
+        if self.is_custom() || schema >= self.schema {
+            return;
+        }
+        let steps = (self.schema - schema) as u32;
+        (self.positive_spans, self.positive) = merged(&self.positive_spans, &self.positive, steps);
+        (self.negative_spans, self.negative) = merged(&self.negative_spans, &self.negative, steps);
+        self.schema = schema;
+    }
+
     /// Checks what a decoder cannot: spans against buckets, counts, bounds.
     ///
     /// # Errors
@@ -181,5 +207,67 @@ impl Histogram {
             return Err(InvalidHistogram::Count { buckets: total, count: self.count });
         }
         Ok(())
+    }
+}
+
+/// Buckets whose bounds are squared `steps` times: bucket `i` goes into bucket `ceil(i / 2^steps)`.
+fn merged(spans: &[Span], counts: &[f64], steps: u32) -> (Vec<Span>, Vec<f64>) {
+    let (mut out_spans, mut out): (Vec<Span>, Vec<f64>) = (Vec::new(), Vec::new());
+    let (mut index, mut counts, mut last) = (0i64, counts.iter(), None::<i64>);
+    for span in spans {
+        index += i64::from(span.offset);
+        for _ in 0..span.length {
+            let Some(count) = counts.next() else { return (out_spans, out) };
+            let target = if steps < 32 { ((index - 1) >> steps) + 1 } else { i64::from(index > 0) };
+            match last {
+                Some(before) if before == target => {
+                    if let Some(bucket) = out.last_mut() {
+                        *bucket += count;
+                    }
+                }
+                _ => {
+                    let gap = target - last.map_or(0, |before| before + 1);
+                    match out_spans.last_mut() {
+                        Some(span) if gap == 0 => span.length += 1,
+                        _ => out_spans.push(Span { offset: gap as i32, length: 1 }),
+                    }
+                    out.push(*count);
+                    last = Some(target);
+                }
+            }
+            index += 1;
+        }
+    }
+    (out_spans, out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolution_is_reduced_bucket_by_bucket() {
+        let mut h = Histogram {
+            schema: 1,
+            count: 10.0,
+            positive_spans: vec![Span { offset: -1, length: 4 }, Span { offset: 3, length: 1 }],
+            positive: vec![1.0, 2.0, 3.0, 2.0, 2.0],
+            ..Histogram::default()
+        };
+        // Buckets -1, 0, 1, 2 and 6 become 0 (for -1 and 0), 1 (for 1 and 2) and 3.
+        h.reduce_resolution(0);
+        assert_eq!(h.positive_spans, [Span { offset: 0, length: 2 }, Span { offset: 1, length: 1 }]);
+        assert_eq!(h.positive, [3.0, 5.0, 2.0]);
+        h.validate().unwrap();
+        h.reduce_resolution(3);
+        assert_eq!(h.schema, 0);
+    }
+
+    #[test]
+    fn schemas_of_factors() {
+        for (factor, schema) in [(0.0, 8), (1.0, 8), (1.1, 2), (2.0, 0), (4.0, -1), (65_536.0, -4), (1e9, -4)]
+        {
+            assert_eq!(schema_of_factor(factor), schema, "{factor}");
+        }
     }
 }

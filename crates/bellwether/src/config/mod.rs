@@ -61,6 +61,10 @@ pub(crate) struct SourcesConfig {
     /// This server's own metrics.
     #[serde(rename = "self")]
     pub own: SelfConfig,
+    /// Logs as a source of metrics.
+    pub logs: Vec<sources::logs::Config>,
+    /// Agents that announce themselves.
+    pub agents: sources::agents::Config,
 }
 
 /// The server's own metrics as a target.
@@ -194,7 +198,13 @@ impl Settings {
             "storage" => overrides::apply(&mut self.storage, rest, given)?,
             "web" => overrides::apply(&mut self.web, rest, given)?,
             "query" => overrides::apply(&mut self.query, rest, given)?,
-            "sources" => overrides::apply(&mut self.sources, rest, given)?,
+            "sources" => {
+                // A list takes no override, and its secrets do not survive being written down.
+                let logs = std::mem::take(&mut self.sources.logs);
+                let applied = overrides::apply(&mut self.sources, rest, given);
+                self.sources.logs = logs;
+                applied?;
+            }
             "ingest" => overrides::apply(&mut self.ingest, rest, given)?,
             "rules" => overrides::apply(&mut self.rules, rest, given)?,
             "alerts" => overrides::apply(&mut self.alerts, rest, given)?,
@@ -240,6 +250,8 @@ impl Settings {
             bail!("rules.shipped_time_scale is {}: it must be above 0", self.rules.shipped_time_scale);
         }
         self.web.check().map_err(|reason| anyhow::anyhow!(reason))?;
+        sources::logs::check(&self.sources.logs)?;
+        self.sources.agents.check().map_err(anyhow::Error::msg)?;
         self.storage.check()?;
         self.fleet.check().map_err(anyhow::Error::msg)?;
         Ok(())

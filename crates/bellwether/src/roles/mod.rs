@@ -1,6 +1,7 @@
 //! The server, wired: one function, top to bottom. A role is a choice of implementations and nothing more.
 
 mod agent;
+mod collect;
 mod own;
 mod shutdown;
 
@@ -41,6 +42,8 @@ struct Metrics {
     state: state::Metrics,
     ingest: ingest::Metrics,
     scrape: sources::scrape::Metrics,
+    logs: sources::logs::Metrics,
+    agents: sources::agents::Metrics,
     rules: rules::Metrics,
     alerts: alerts::Metrics,
     api: api::Metrics,
@@ -56,6 +59,8 @@ impl Metrics {
             state: state::Metrics::new(registry),
             ingest: ingest::Metrics::new(registry),
             scrape: sources::scrape::Metrics::new(registry),
+            logs: sources::logs::Metrics::new(registry),
+            agents: sources::agents::Metrics::new(registry),
             rules: rules::Metrics::new(registry),
             alerts: alerts::Metrics::new(registry),
             api: api::Metrics::new(registry),
@@ -156,6 +161,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         language: config.options.clone(),
         settings: parking_lot::RwLock::default(),
     }));
+    let agents = collect::agents(&settings.sources.agents, &listener, metrics.agents.clone()).await?;
     let scraper = Arc::new(Scraper::new(sources::scrape::Parts {
         appender: Arc::clone(&gate),
         clock: Arc::clone(&clock),
@@ -163,10 +169,14 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         metrics: metrics.scrape.clone(),
         seed: seed(started),
         max_body_bytes: sources::scrape::Parts::MAX_BODY_BYTES,
+        agents: agents.as_ref().map(|agents| Arc::clone(&agents.registry)),
     }));
     ruler.load(&rule_files, rule_settings(&config, &url)).await;
     scraper.apply(config.prometheus.scrape_configs.clone()).await?;
-    let (watched, host) = add_own_sources(&config, &scraper, &registry, &clock)?;
+    let (mut watched, host) = add_own_sources(&config, &scraper, &registry, &clock)?;
+    let store = Arc::clone(&state) as Arc<dyn model::StateStore>;
+    let logs = collect::logs(&settings.sources.logs, &metrics.logs, store, seed(started), &scraper).await?;
+    watched.extend(collect::words(&logs, agents.as_ref()));
     metrics.process.reloaded(true, &clock);
 
     let live = api::Live::new(live_config(&config, &url, &*clock), Arc::clone(&clock));
@@ -210,7 +220,18 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         build: api::BuildInfo { version: env!("CARGO_PKG_VERSION"), revision: "" },
     }));
 
-    let running = Running { given, url, scraper, ruler, dispatcher, live, metrics: metrics.process, clock };
+    let running = Running {
+        given,
+        url,
+        scraper,
+        ruler,
+        dispatcher,
+        live,
+        metrics: metrics.process,
+        clock,
+        agents,
+        _logs: logs,
+    };
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
@@ -261,6 +282,9 @@ struct Running {
     live: Arc<api::Live>,
     metrics: telemetry::Metrics,
     clock: Arc<dyn Clock>,
+    agents: Option<collect::Agents>,
+    /// Run until the server ends.
+    _logs: Option<sources::logs::Logs>,
 }
 
 impl Running {
@@ -284,6 +308,9 @@ impl Running {
         let config = Config::load(&self.given)?;
         let rule_files = load_rules(&config)?;
         let routes = alert_routes(config.settings.alerts.config_file.as_deref())?;
+        if let Some(agents) = &self.agents {
+            agents.reload(&config.settings.sources.agents).await?;
+        }
         self.scraper.apply(config.prometheus.scrape_configs.clone()).await?;
         self.dispatcher.reload(routes)?;
         self.ruler.load(&rule_files, rule_settings(&config, &self.url)).await;

@@ -1,8 +1,8 @@
 //! `*_sd_configs`: where targets come from.
 //!
 //! Static, file, HTTP and DNS discovery are typed. The other mechanisms of Prometheus are parsed against the table of their
-//! fields and checked, so that a wrong file is refused for its own reason and a right one loads; they are reported as not
-//! supported by name.
+//! fields and checked, so that a wrong file is refused for its own reason and a right one loads; [`crate::discovery`] reads the
+//! values of those that it supports, the others are reported as not supported by name.
 
 use std::collections::BTreeMap;
 
@@ -103,7 +103,12 @@ pub struct DnsSdConfig {
     pub port: u16,
 }
 
-/// A mechanism that is parsed and checked but not supported.
+/// The agents that announce themselves at this server and are its own to scrape. There is nothing to set: `sources.agents` has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentSdConfig {}
+
+/// A mechanism whose fields are read by [`crate::discovery`], or that is parsed and checked but not supported.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct OtherSdConfig(
@@ -153,8 +158,11 @@ macro_rules! with_discovery_fields {
                 /// Targets from DNS.
                 #[serde(default, deserialize_with = "crate::config::no_null_sd")]
                 pub dns_sd_configs: Vec<$crate::config::DnsSdConfig>,
+                /// Agents that announce themselves at this server (ours; Prometheus does not know it).
+                #[serde(default, deserialize_with = "crate::config::no_null_sd")]
+                pub agent_sd_configs: Vec<$crate::config::AgentSdConfig>,
                 $(
-                    /// Parsed and checked; not supported.
+                    /// Targets from this mechanism, under Prometheus' field names; `check config` says when it is not supported.
                     #[serde(default, deserialize_with = "crate::config::no_null_sd")]
                     pub $other: Vec<$crate::config::OtherSdConfig>,
                 )*
@@ -164,13 +172,21 @@ macro_rules! with_discovery_fields {
         impl $name {
             /// What discovers this section's targets.
             pub fn discovery(&self) -> $crate::config::Discovery {
-                let mut unsupported = Vec::new();
-                $(if !self.$other.is_empty() { unsupported.push(stringify!($other)); })*
+                let (mut sections, mut unsupported) = (Vec::new(), Vec::new());
+                $(if !self.$other.is_empty() {
+                    if $crate::discovery::is_supported(stringify!($other)) {
+                        sections.extend(self.$other.iter().map(|sd| (stringify!($other), sd.0.clone())));
+                    } else {
+                        unsupported.push(stringify!($other));
+                    }
+                })*
                 $crate::config::Discovery {
                     statics: self.static_configs.clone(),
                     files: self.file_sd_configs.clone(),
                     http: self.http_sd_configs.clone(),
                     dns: self.dns_sd_configs.clone(),
+                    agents: !self.agent_sd_configs.is_empty(),
+                    sections,
                     unsupported,
                 }
             }
@@ -194,6 +210,7 @@ macro_rules! with_discovery_fields {
                     http.set_directory(folder);
                     sd.set_http(http);
                 }
+                $($crate::config::discovery::set_directory(&mut self.$other, folder);)*
                 for file in self.file_sd_configs.iter_mut().flat_map(|sd| &mut sd.files) {
                     *file = $crate::config::join(folder, file);
                 }
@@ -214,6 +231,10 @@ pub struct Discovery {
     pub http: Vec<HttpSdConfig>,
     /// `dns_sd_configs`
     pub dns: Vec<DnsSdConfig>,
+    /// Whether there is an `agent_sd_configs`
+    pub agents: bool,
+    /// The other sections that are supported: name and fields.
+    pub sections: Vec<(&'static str, Map<String, Value>)>,
     /// Names of the sections that are configured but not supported.
     pub unsupported: Vec<&'static str>,
 }
@@ -355,8 +376,8 @@ fn fields(section: &str) -> (&'static str, bool) {
     (text.get(1..).unwrap_or_default(), text.starts_with('+'))
 }
 
-/// Checks a mechanism that is not supported: unknown fields, authentication, and what Prometheus refuses of its own.
-pub(crate) fn check_other(section: &str, map: &Map<String, Value>) -> Result<(), Wrong> {
+/// Checks a mechanism: unknown fields, authentication, what Prometheus refuses of its own, and the values of those that work here.
+pub(crate) fn check_other(section: &'static str, map: &Map<String, Value>) -> Result<(), Wrong> {
     let wrong = |text: String| Err(Wrong::new(section, text));
     let (own, http) = fields(section);
     let known = |key: &str| {
@@ -368,14 +389,7 @@ pub(crate) fn check_other(section: &str, map: &Map<String, Value>) -> Result<(),
     let text = |key: &str| map.get(key).map(scalar).unwrap_or_default();
     let has = |key: &str| !text(key).is_empty();
     if http {
-        // Scalars are texts where the client's configuration wants texts.
-        let subset: Map<String, Value> = map
-            .iter()
-            .filter(|(key, value)| HTTP.split_whitespace().any(|f| f == *key) && !value.is_null())
-            .map(|(key, value)| (key.clone(), texts(value)))
-            .collect();
-        let config: httpc::Config = serde_json::from_value(Value::Object(subset))
-            .map_err(|err| Wrong::new(section, err.to_string()))?;
+        let config = http_part(map).map_err(|err| Wrong::new(section, err))?;
         let marathon = section == "marathon_sd_configs" && (has("auth_token") || has("auth_token_file"));
         if !marathon && let Err(err) = config.validate() {
             return wrong(err.to_string());
@@ -532,7 +546,34 @@ pub(crate) fn check_other(section: &str, map: &Map<String, Value>) -> Result<(),
         }
         _ => {}
     }
-    Ok(())
+    crate::discovery::check(section, map).or_else(wrong)
+}
+
+/// The fields of `http_client_config` of a mechanism. Scalars are texts where the client's configuration wants texts.
+pub(crate) fn http_part(map: &Map<String, Value>) -> Result<httpc::Config, String> {
+    let subset: Map<String, Value> = map
+        .iter()
+        .filter(|(key, value)| HTTP.split_whitespace().any(|f| f == *key) && !value.is_null())
+        .map(|(key, value)| (key.clone(), texts(value)))
+        .collect();
+    serde_json::from_value(Value::Object(subset)).map_err(|err| err.to_string())
+}
+
+/// Relative file names are relative to the folder of the configuration file.
+fn join_files(map: &mut Map<String, Value>, folder: &std::path::Path) {
+    for (key, value) in map {
+        match value {
+            Value::String(path) if key.ends_with("_file") => *path = super::join(folder, path),
+            Value::Object(inner) => join_files(inner, folder),
+            _ => {}
+        }
+    }
+}
+
+pub(crate) fn set_directory(sections: &mut [OtherSdConfig], folder: &std::path::Path) {
+    for section in sections {
+        join_files(&mut section.0, folder);
+    }
 }
 
 fn kubernetes(section: &str, map: &Map<String, Value>) -> Result<(), Wrong> {

@@ -14,8 +14,9 @@ mod scrape;
 mod tests;
 mod units;
 
+pub(crate) use discovery::http_part;
 pub use discovery::{
-    Discovery, DnsSdConfig, DnsType, FileSdConfig, HttpSdConfig, OtherSdConfig, StaticConfig,
+    AgentSdConfig, Discovery, DnsSdConfig, DnsType, FileSdConfig, HttpSdConfig, OtherSdConfig, StaticConfig,
 };
 pub use file::{AlertingConfig, AlertmanagerConfig, ConfigError, Mode, PrometheusFile};
 pub use global::{Escaping, Global, OtlpConfig, Runtime, StorageConfig, TracingConfig, Validation};

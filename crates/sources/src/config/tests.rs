@@ -96,11 +96,23 @@ fn sizes() {
 
 #[test]
 fn an_unsupported_mechanism_is_named() {
-    let file = parse("scrape_configs:\n  - job_name: a\n    consul_sd_configs: [{server: 'x:1'}]\n").unwrap();
-    assert_eq!(file.unsupported(), [("a".to_owned(), "consul_sd_configs")]);
-    let err =
-        parse("scrape_configs:\n  - job_name: a\n    consul_sd_configs: [{sever: 'x:1'}]\n").unwrap_err();
-    assert!(err.message.contains("sever"), "{err}");
+    let job = |section: &str| parse(&format!("scrape_configs:\n  - job_name: a\n    {section}\n"));
+    let file = job("linode_sd_configs: [{port: 80}]").unwrap();
+    assert_eq!(file.unsupported(), [("a".to_owned(), "linode_sd_configs")]);
+    assert_eq!(job("consul_sd_configs: [{server: 'x:1'}]").unwrap().unsupported(), []);
+    let refused = |section: &str| job(section).unwrap_err().message;
+    assert!(refused("consul_sd_configs: [{sever: 'x:1'}]").contains("sever"));
+    assert!(refused("consul_sd_configs: [{refresh_interval: often}]").contains("refresh_interval"));
+    assert!(refused("docker_sd_configs: [{host: 'ftp://x'}]").contains("host"));
+}
+
+#[test]
+fn files_of_a_mechanism_are_beside_the_configuration() {
+    let yaml = "scrape_configs:\n  - job_name: a\n    kubernetes_sd_configs: [{role: pod, kubeconfig_file: k.yml}]\n    consul_sd_configs: [{authorization: {credentials_file: t}}]\n";
+    let discovery = parse(yaml).unwrap().scrape_configs[0].discovery();
+    let of = |name: &str| discovery.sections.iter().find(|(section, _)| *section == name).unwrap().1.clone();
+    assert_eq!(of("kubernetes_sd_configs")["kubeconfig_file"], "/etc/prom/k.yml");
+    assert_eq!(of("consul_sd_configs")["authorization"]["credentials_file"], "/etc/prom/t");
 }
 
 #[test]

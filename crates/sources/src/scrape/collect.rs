@@ -14,6 +14,8 @@ use model::{
     Appended, Batch, Exemplar, Family, Histogram, Labels, LabelsBuilder, Metadata, Timestamp, relabel,
 };
 use wire::exposition::{Describe, Histograms, MAX_TAG, Point, Series, Visitor};
+
+use super::nhcb::{self, Groups, Part, What};
 use xxhash_rust::xxh3::{Xxh3DefaultBuilder, xxh3_64_with_seed};
 
 /// The tag of lines whose series relabelling drops.
@@ -28,6 +30,12 @@ pub(crate) struct Rules {
     pub(crate) legacy_names: bool,
     pub(crate) native_histograms: bool,
     pub(crate) classic_histograms: bool,
+    /// Whether classic histograms become native ones with custom buckets.
+    pub(crate) convert_histograms: bool,
+    /// The finest resolution of native histograms.
+    pub(crate) max_schema: i32,
+    /// The most buckets of a native histogram; 0 is no limit.
+    pub(crate) bucket_limit: usize,
     pub(crate) sample_limit: u64,
     pub(crate) label_limit: u64,
     pub(crate) label_name_length_limit: u64,
@@ -59,6 +67,8 @@ pub(crate) struct Table {
     entries: Vec<Entry>,
     free: Vec<u32>,
     by_hash: HashMap<u64, u32, Xxh3DefaultBuilder>,
+    /// Classic histograms that are converted.
+    histograms: Groups,
 }
 
 impl Table {
@@ -99,6 +109,9 @@ impl Table {
         all: bool,
         track: bool,
     ) {
+        if !all {
+            self.histograms.prune(self.generation);
+        }
         for at in 0..self.entries.len() {
             let entry = &mut self.entries[at];
             if !all && entry.seen == self.generation {
@@ -181,6 +194,8 @@ pub(crate) struct Collect<'a> {
     again: bool,
     metadata: BTreeMap<String, Metadata>,
     encoded: Vec<u8>,
+    /// A native histogram could not be made small enough; the scrape fails at its end, so that all samples are counted.
+    over_bucket_limit: bool,
 }
 
 impl<'a> Collect<'a> {
@@ -205,6 +220,7 @@ impl<'a> Collect<'a> {
             again: false,
             metadata: BTreeMap::new(),
             encoded: Vec::new(),
+            over_bucket_limit: false,
         }
     }
 
@@ -218,6 +234,134 @@ impl<'a> Collect<'a> {
         rows: &'a mut Vec<u32>,
     ) -> Self {
         Self { again: true, ..Self::new(rules, target, time, table, batch, rows) }
+    }
+
+    /// Adds what only the whole body tells: the histograms that were put together.
+    ///
+    /// # Errors
+    /// A limit is exceeded.
+    pub(crate) fn complete(&mut self) -> Result<(), String> {
+        if self.rules.convert_histograms {
+            let mut groups = std::mem::take(&mut self.table.histograms);
+            let added = self.converted(&mut groups);
+            self.table.histograms = groups;
+            added?;
+        }
+        if self.over_bucket_limit {
+            return Err(format!("histogram bucket limit exceeded: the limit is {}", self.rules.bucket_limit));
+        }
+        Ok(())
+    }
+
+    fn converted(&mut self, groups: &mut Groups) -> Result<(), String> {
+        let generation = self.table.generation;
+        for group in groups.groups.iter_mut().filter(|group| group.seen == generation) {
+            // Series that only look like parts of a histogram.
+            if group.buckets.is_empty() {
+                for (entry, labels, value) in std::mem::take(&mut group.held) {
+                    self.encoded.clear();
+                    self.encoded.extend_from_slice(&labels);
+                    let (time, start) = (group.time, group.start);
+                    self.add(entry, &Point { value, histogram: None, time, start, exemplar: None })?;
+                }
+                continue;
+            }
+            let histogram = group.build().map(Arc::new);
+            let (Some(histogram), Some((entry, labels))) = (histogram, &group.native) else { continue };
+            // The body had it as a native histogram, too.
+            if self.table.entries[*entry as usize].seen == generation {
+                continue;
+            }
+            self.encoded.clear();
+            self.encoded.extend_from_slice(labels);
+            let (time, start) = (group.time, group.start);
+            let point = Point { value: 0.0, histogram: Some(histogram), time, start, exemplar: None };
+            self.add_converted(*entry, &point)?;
+            let entry = &self.table.entries[*entry as usize];
+            if entry.seen == generation && entry.index != u32::MAX {
+                for exemplar in std::mem::take(&mut group.exemplars) {
+                    self.batch.push_exemplar(entry.index, exemplar);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A line of a classic histogram.
+    fn part(&mut self, tag: u32, point: &Point<'_>) -> Result<bool, String> {
+        let generation = self.table.generation;
+        let Some(part) = self.table.histograms.parts.get_mut((tag - nhcb::FIRST_TAG) as usize) else {
+            return Ok(false);
+        };
+        if part.seen == 0 {
+            return Ok(false);
+        }
+        part.seen = generation;
+        let (what, classic) = (part.what, part.classic.clone());
+        let time = point.time.filter(|_| self.rules.honor_timestamps);
+        let group = &mut self.table.histograms.groups[part.group as usize];
+        group.begin(generation);
+        group.time = group.time.or(time);
+        group.start = group.start.or(point.start);
+        match what {
+            What::Bucket(bound) => group.buckets.push((bound, point.value)),
+            What::Sum => group.sum = Some(point.value),
+            What::Count => group.count = Some(point.value),
+        }
+        if let Some(exemplar) = point.exemplar {
+            let at = Timestamp(exemplar.time.or(time).unwrap_or(self.time));
+            let labels = Labels::from_pairs(exemplar.labels());
+            group.exemplars.push(Exemplar { labels, value: exemplar.value, at });
+        }
+        match classic {
+            Some((entry, labels)) if self.rules.classic_histograms => {
+                self.encoded.clear();
+                self.encoded.extend_from_slice(&labels);
+                self.add(entry, point)?;
+            }
+            Some((entry, labels)) => group.held.push((entry, labels, point.value)),
+            None => {}
+        }
+        Ok(true)
+    }
+
+    /// Makes a part of a series that belongs to a classic histogram; its tag.
+    fn new_part(&mut self, series: &Series<'_>) -> Result<Option<u32>, String> {
+        use model::MetricType;
+        if !matches!(series.kind(), MetricType::Histogram | MetricType::GaugeHistogram) {
+            return Ok(None);
+        }
+        let name = series.name();
+        let bound = series.labels().find(|(name, _)| name == "le").map(|(_, value)| value);
+        let Some((base, what)) = nhcb::belongs_to(&name, bound.as_deref()) else { return Ok(None) };
+        let without = series.labels().filter(|(name, _)| name != "le");
+        let native = self.entry(Cow::Borrowed(base), without)?;
+        // What relabelling drops is a group all the same, by its labels before.
+        let native = (native != DROPPED).then(|| (native, self.encoded.clone().into_boxed_slice()));
+        let hash = match &native {
+            Some((_, labels)) => xxh3_64_with_seed(labels, self.table.seed),
+            None => {
+                let mut key = base.as_bytes().to_vec();
+                for (name, value) in series.labels().filter(|(name, _)| name != "le") {
+                    labels::encode_pair(&mut key, &name, &value);
+                }
+                xxh3_64_with_seed(&key, !self.table.seed)
+            }
+        };
+        let generation = self.table.generation;
+        let group = match self.table.histograms.find(hash) {
+            Some(group) => group,
+            None => self.table.histograms.add_group(hash, native),
+        };
+        self.table.histograms.groups[group as usize].begin(generation);
+        let needs_classic = self.rules.classic_histograms || !matches!(what, What::Bucket(_));
+        let mut classic = None;
+        if needs_classic {
+            let entry = self.entry(series.name(), series.labels())?;
+            classic = (entry != DROPPED).then(|| (entry, self.encoded.clone().into_boxed_slice()));
+        }
+        let part = Part { group, what, classic, seen: generation };
+        Ok(Some(self.table.histograms.add_part(part)))
     }
 
     /// Puts the collected metadata into the batch; whether there was any.
@@ -347,6 +491,31 @@ impl<'a> Collect<'a> {
         if point.histogram.is_some() && !self.rules.native_histograms {
             return Ok(());
         }
+        self.store(tag, point)
+    }
+
+    /// A histogram with custom buckets, which was asked for.
+    fn add_converted(&mut self, tag: u32, point: &Point<'_>) -> Result<(), String> {
+        self.counts.scraped += 1;
+        self.counts.kept += 1;
+        let limit = self.rules.sample_limit;
+        if limit > 0 && self.counts.kept > limit {
+            return Err(format!("sample limit exceeded: the limit is {limit}"));
+        }
+        self.store(tag, point)
+    }
+
+    fn store(&mut self, tag: u32, point: &Point<'_>) -> Result<(), String> {
+        let fitted = match &point.histogram {
+            None => None,
+            Some(histogram) => match fit(histogram, self.rules) {
+                Some(histogram) => Some(histogram),
+                None => {
+                    self.over_bucket_limit = true;
+                    return Ok(());
+                }
+            },
+        };
         let generation = self.table.generation;
         let entry = &mut self.table.entries[tag as usize];
         if self.again && entry.reference.is_some() && entry.seen != generation {
@@ -376,8 +545,8 @@ impl<'a> Collect<'a> {
         }
         entry.time = time;
         let index = entry.index;
-        match &point.histogram {
-            Some(histogram) => self.batch.push_histogram(index, time, Arc::<Histogram>::clone(histogram)),
+        match fitted {
+            Some(histogram) => self.batch.push_histogram(index, time, histogram),
             None => self.batch.push_float(index, time, point.value),
         }
         if let Some(start) = point.start {
@@ -398,6 +567,9 @@ impl Visitor for Collect<'_> {
             self.counts.scraped += 1;
             return Ok(true);
         }
+        if tag >= nhcb::FIRST_TAG {
+            return self.part(tag, point);
+        }
         match self.table.entries.get(tag as usize) {
             Some(entry) if entry.reference.is_some() => {}
             _ => return Ok(false),
@@ -407,6 +579,13 @@ impl Visitor for Collect<'_> {
     }
 
     fn series(&mut self, series: &Series<'_>, point: &Point<'_>) -> Result<u32, String> {
+        if self.rules.convert_histograms
+            && point.histogram.is_none()
+            && let Some(tag) = self.new_part(series)?
+        {
+            self.part(tag, point)?;
+            return Ok(tag);
+        }
         let tag = self.entry(series.name(), series.labels())?;
         if tag == DROPPED {
             self.counts.scraped += 1;
@@ -428,6 +607,27 @@ impl Visitor for Collect<'_> {
             Describe::Unit(unit) => metadata.unit = unit.to_owned(),
         }
     }
+}
+
+/// The histogram in the resolution that the rules allow; `None` when even the coarsest has too many buckets.
+fn fit(histogram: &Arc<Histogram>, rules: &Rules) -> Option<Arc<Histogram>> {
+    let over =
+        |h: &Histogram| rules.bucket_limit > 0 && h.positive.len() + h.negative.len() > rules.bucket_limit;
+    if histogram.is_custom() {
+        return (!over(histogram)).then(|| Arc::clone(histogram));
+    }
+    if histogram.schema <= rules.max_schema && !over(histogram) {
+        return Some(Arc::clone(histogram));
+    }
+    let mut coarser = Histogram::clone(histogram);
+    coarser.reduce_resolution(rules.max_schema.min(histogram.schema));
+    while over(&coarser) {
+        if coarser.schema <= model::histogram::MIN_SCHEMA {
+            return None;
+        }
+        coarser.reduce_resolution(coarser.schema - 1);
+    }
+    Some(Arc::new(coarser))
 }
 
 /// Adds the target's labels to a sample's: with `honor` the sample's own win, else they are kept as `exported_…`.

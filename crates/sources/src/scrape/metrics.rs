@@ -24,6 +24,8 @@ pub struct Metrics {
     pub targets: Gauge,
     /// Series that are remembered for staleness and look-up.
     pub series: Gauge,
+    /// Failures of discovery mechanisms.
+    pub discovery_failures: Counter,
     /// How much later than planned scrapes started.
     pub lateness: Histogram,
 }
@@ -40,6 +42,7 @@ impl Metrics {
             body: Counter::default(),
             targets: Gauge::default(),
             series: Gauge::default(),
+            discovery_failures: Counter::default(),
             lateness: Histogram::new([0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0]),
         };
         registry.register("sources_scrapes", "Scrapes that went well", this.scrapes.clone());
@@ -60,6 +63,11 @@ impl Metrics {
             "Bodies of targets, decompressed",
             Unit::Bytes,
             this.body.clone(),
+        );
+        registry.register(
+            "sources_discovery_failures",
+            "Failures of service discovery, which leaves what it found before in place",
+            this.discovery_failures.clone(),
         );
         registry.register("sources_targets", "Targets that are scraped", this.targets.clone());
         registry.register("sources_scrape_series", "Series remembered for targets", this.series.clone());

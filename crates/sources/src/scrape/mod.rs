@@ -12,11 +12,13 @@
 //! | `run` | one target's schedule and the fate of each scrape |
 //! | `fetch` | the request |
 //! | `collect` | from a body to a batch: labels, limits, staleness |
+//! | `nhcb` | classic histograms put together to native ones |
 //! | [`status`], [`metrics`] | what the UI and the operator see |
 
 mod collect;
 mod fetch;
 pub mod metrics;
+mod nhcb;
 mod pool;
 mod run;
 pub mod status;
@@ -55,6 +57,8 @@ pub struct Parts {
     pub seed: u64,
     /// The largest body of a target without a `body_size_limit` of its own, in bytes.
     pub max_body_bytes: usize,
+    /// Agents that announce themselves, for `agent_sd_configs`.
+    pub agents: Option<Arc<crate::agents::Registry>>,
 }
 
 impl Parts {
@@ -120,6 +124,7 @@ impl Scraper {
             seed: parts.seed,
             max_body: parts.max_body_bytes,
             buffers: Mutex::new(Vec::new()),
+            agents: parts.agents,
         };
         Self {
             shared: Arc::new(shared),
@@ -179,6 +184,11 @@ impl Scraper {
         labels.set("job", source.job.as_str()).set("instance", source.instance.as_str());
         let (status, stop, task) = pool::in_process(&self.shared, &source.job, labels.build(), source);
         self.sources.lock().push(Source { job: source.job.clone(), status, stop, task });
+    }
+
+    /// The agents that announce themselves here, when they may.
+    pub fn agents(&self) -> Option<&Arc<crate::agents::Registry>> {
+        self.shared.agents.as_ref()
     }
 
     /// What every pool looks like now, by name; sources within this process are pools of their own.

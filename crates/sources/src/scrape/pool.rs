@@ -114,6 +114,9 @@ pub(crate) fn rules(config: &ScrapeConfig) -> Rules {
         legacy_names: config.metric_name_validation_scheme == Some(Validation::Legacy),
         native_histograms: config.scrape_native_histograms.unwrap_or(false),
         classic_histograms: config.always_scrape_classic_histograms.unwrap_or(false),
+        convert_histograms: config.convert_classic_histograms_to_nhcb.unwrap_or(false),
+        max_schema: model::histogram::schema_of_factor(config.native_histogram_min_bucket_factor),
+        bucket_limit: usize::try_from(config.native_histogram_bucket_limit).unwrap_or(usize::MAX),
         sample_limit: config.sample_limit,
         label_limit: config.label_limit,
         label_name_length_limit: config.label_name_length_limit,
@@ -207,7 +210,7 @@ impl Pool {
     /// Starts what is new among the mechanisms, ends what is gone, leaves the rest alone.
     fn discover(&mut self, tx: &mpsc::Sender<Event>) {
         let discovery = self.config.discovery();
-        let gone = self.mechanisms.apply(&discovery, tx);
+        let gone = self.mechanisms.apply(&discovery, self.shared.agents.as_ref(), tx);
         self.groups.retain(|(mechanism, _), _| !gone.contains(mechanism) && *mechanism != Event::STATIC);
         self.failures.retain(|mechanism, _| !gone.contains(mechanism));
         for (index, fixed) in discovery.statics.iter().enumerate() {
@@ -238,6 +241,7 @@ impl Pool {
             }
             // The targets of before stay: a discovery that is down must not end what it found.
             Event::Failed { mechanism, reason } => {
+                self.shared.metrics.discovery_failures.inc();
                 tracing::warn!(job = %self.config.job_name, error = %reason, "service discovery failed");
                 self.failures.insert(mechanism, reason);
             }

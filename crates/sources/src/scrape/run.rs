@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     /// The hard limit of a body without a limit of its own.
     pub(crate) max_body: usize,
     pub(crate) buffers: Mutex<Vec<Vec<u8>>>,
+    /// Agents that announce themselves.
+    pub(crate) agents: Option<Arc<crate::agents::Registry>>,
 }
 
 impl Shared {
@@ -448,6 +450,7 @@ impl Work {
                 .map_err(|err| err.to_string()),
             (None, None) => Err("there is neither a body nor a source".into()),
         };
+        let result = result.and_then(|()| collect.complete());
         let (counts, described) = collect.finish();
         if described && families.is_none() && !again {
             // Lines that stand where they stood are not described again: a change in one of them needs all.

@@ -95,6 +95,7 @@ fn scraper() -> (Arc<Store>, Scraper) {
         metrics: Metrics::new(&mut registry),
         seed: 42,
         max_body_bytes: 1 << 20,
+        agents: None,
     };
     (store, Scraper::new(parts))
 }
