@@ -50,7 +50,9 @@ pub(super) async fn agents(
 impl Agents {
     /// Puts other tokens, leases and remote settings in force; name and peers stay until a restart.
     pub(super) async fn reload(&self, config: &agents::Config) -> anyhow::Result<()> {
-        self.registry.set_tokens(&tokens(config).await?);
+        // Switched off: nobody is let in any more.
+        let text = if config.enabled { tokens(config).await? } else { String::new() };
+        self.registry.set_tokens(&text);
         self.registry.reconfigure(config.clone());
         Ok(())
     }
