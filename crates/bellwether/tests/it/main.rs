@@ -6,6 +6,7 @@
     reason = "a test ends and tells what it saw when something is missing"
 )]
 
+mod agent;
 mod alerting;
 mod command_line;
 mod durability;

@@ -215,14 +215,14 @@ fn network(text: &str) -> Option<Notice> {
 
 /// The interface of `e1000e 0000:00:1f.6 eth0: NIC Link is Down`, `bond0: (slave eth1): link status down`, `eth0: link down`.
 fn interface(text: &str) -> String {
-    let words = text.split([' ', ':', '(', ')']).filter(|word| !word.is_empty());
+    let mut words = text.split([' ', ':', '(', ')']).filter(|word| !word.is_empty());
     let names =
         ["eth", "en", "ib", "bond", "wl", "veth", "dummy", "tun", "tap", "br", "team", "sfp", "lan", "wan"];
     let is_name = |word: &&str| {
         let head = names.iter().any(|name| word.starts_with(name));
         head && word.bytes().any(|byte| byte.is_ascii_digit()) && word.len() <= 15
     };
-    words.filter(is_name).next_back().unwrap_or_default().to_owned()
+    words.rfind(is_name).unwrap_or_default().to_owned()
 }
 
 /// arch/x86/kernel/cpu/mce, drivers/edac, mm/memory-failure.c, drivers/thermal.

@@ -36,7 +36,7 @@ impl Default for ProcessConfig {
             enabled: true,
             groups: Vec::new(),
             max_groups: 200,
-            forget_after: PromDuration(86_400_000),
+            forget_after: PromDuration(3_600_000),
             critical: Vec::new(),
             learn_after: PromDuration(0),
             top: 10,
