@@ -232,7 +232,7 @@ pub(crate) fn variances<const N: usize>(windows: [&[f64]; N]) -> [f64; N] {
     let mut count = 0.0;
     let (mut mean, mut mean_lost) = ([0.0; N], [0.0; N]);
     let (mut squares, mut squares_lost) = ([0.0; N], [0.0; N]);
-    for at in 0..windows[0].len() {
+    for (at, _) in windows[0].iter().enumerate() {
         count += 1.0;
         for lane in 0..N {
             let value = windows[lane][at];

@@ -193,7 +193,7 @@ pub(crate) fn retain(samples: &mut Samples, keep: impl Fn(i64) -> bool) {
 /// Whether any of the series is among `numbers` (`None`: all).
 fn has_any(postings: &Postings, numbers: Option<&roaring::RoaringBitmap>) -> bool {
     match numbers {
-        None => postings.len() > 0,
+        None => !postings.is_empty(),
         Some(numbers) => postings.intersects(numbers),
     }
 }
