@@ -16,8 +16,18 @@ pub(crate) fn all() -> Result<()> {
         rust_components()?;
         node()?;
         chromium()?;
+        senders();
         python().map(drop)
     })
+}
+
+/// Daemons that push to us in the tests. Where one cannot be installed, its test says so.
+fn senders() {
+    if find("collectd").is_none()
+        && let Err(err) = install(&["collectd-core"])
+    {
+        println!("collectd is not installed, its test is not run: {err:#}");
+    }
 }
 
 /// rustfmt and clippy.

@@ -24,6 +24,7 @@ pub mod agent;
 mod agents;
 mod alertmanager;
 mod batch;
+mod cardinality;
 mod catalog;
 pub mod config;
 mod connection;

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
@@ -15,8 +15,8 @@ use crate::error::{ApiError, ErrorType};
 use crate::metrics::{HandlerLabels, RequestLabels};
 use crate::server::{Api, Phase};
 use crate::{
-    admin, agent, agents, alertmanager, batch, catalog, cors, dashboards, features, federate, fleet, health,
-    notifications, openapi, push, query, read, rules, self_metrics, status, targets, ui,
+    admin, agent, agents, alertmanager, batch, cardinality, catalog, cors, dashboards, features, federate,
+    fleet, health, notifications, openapi, push, query, read, rules, self_metrics, status, targets, ui,
 };
 
 /// The paths and the layers around them.
@@ -27,7 +27,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/format_query", get(query::format).post(query::format))
         .route("/api/v1/parse_query", get(query::parse).post(query::parse))
         .route("/api/v1/query_exemplars", get(catalog::exemplars).post(catalog::exemplars))
-        .route("/api/v1/series", get(catalog::series).post(catalog::series))
+        .route("/api/v1/series", get(catalog::series).post(push::datadog::v1_or_catalog))
         .route("/api/v1/labels", get(catalog::label_names).post(catalog::label_names))
         .route("/api/v1/label/{name}/values", get(catalog::label_values))
         .route("/api/v1/metadata", get(catalog::metadata))
@@ -36,6 +36,28 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/federate", get(federate::federate))
         .route("/api/v1/alertmanagers", get(status::alertmanagers))
         .route("/api/v1/targets/relabel_steps", get(targets::relabel_steps))
+        .route("/api/v1/otlp/v1/metrics", post(push::otlp::http))
+        .route("/v1/metrics", post(push::otlp::http))
+        .route("/opentelemetry/v1/metrics", post(push::otlp::http))
+        .route("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", post(push::otlp::grpc))
+        .route("/write", post(push::influx::write_v1))
+        .route("/influx/write", post(push::influx::write_v1))
+        .route("/api/v2/write", post(push::influx::write_v2))
+        .route("/influx/api/v2/write", post(push::influx::write_v2))
+        .route("/api/v1/import/prometheus", post(push::import::import).put(push::import::import))
+        .route("/datadog/api/v1/series", post(push::datadog::v1))
+        .route("/datadog/api/v2/series", post(push::datadog::v2))
+        .route("/api/v2/series", post(push::datadog::v2))
+        .route("/api/v1/check_run", post(push::datadog::not_kept))
+        .route("/datadog/api/v1/check_run", post(push::datadog::not_kept))
+        .route("/intake/", post(push::datadog::not_kept))
+        .route("/datadog/intake/", post(push::datadog::not_kept))
+        .route(
+            "/metrics/{*group}",
+            put(push::pushgateway::group).post(push::pushgateway::group).delete(push::pushgateway::group),
+        )
+        .route("/api/v1/metrics", get(push::pushgateway::list))
+        .route("/api/v1/admin/wipe", put(push::pushgateway::wipe))
         .route("/api/v1/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route(
             "/api/v1/admin/tsdb/clean_tombstones",
@@ -45,6 +67,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/status/tsdb", get(status::tsdb))
         .route("/api/v1/status/tsdb/blocks", get(status::tsdb_blocks))
         .route("/api/v1/status/queries", get(status::queries))
+        .route("/api/v1/status/cardinality", get(cardinality::show).delete(cardinality::release))
         .route("/api/v1/rules", get(rules::rules))
         .route("/api/v1/alerts", get(rules::alerts))
         .route("/api/v1/targets", get(targets::targets))
@@ -78,6 +101,12 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/-/reload", post(health::reload).put(health::reload))
         .route("/-/quit", post(health::quit).put(health::quit))
         .route("/metrics", get(self_metrics::serve))
+        .route("/ping", get(push::influx::ping).post(push::influx::ping))
+        .route("/health", get(push::influx::health))
+        .route("/query", get(push::influx::query_or_page).post(push::influx::query))
+        .route("/influx/query", get(push::influx::query_or_page).post(push::influx::query))
+        .route("/api/v1/validate", get(push::datadog::validate))
+        .route("/datadog/api/v1/validate", get(push::datadog::validate))
         .route("/api/v1/status/buildinfo", get(status::build_info))
         .route("/api/v1/status/config", get(status::config))
         .route("/api/v1/status/flags", get(status::flags))

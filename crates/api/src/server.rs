@@ -80,6 +80,12 @@ pub struct Parts {
     pub active_queries: Arc<ActiveQueries>,
     /// The log of finished queries.
     pub query_log: QueryLog,
+    /// Takes what other agents push over HTTP.
+    pub push: Arc<ingest::Push>,
+    /// Groups of batch jobs' metrics.
+    pub pushgateway: Arc<ingest::Pushgateway>,
+    /// Cardinality protection.
+    pub guard: Arc<ingest::Guard>,
     /// What is scraped.
     pub scraper: Arc<sources::scrape::Scraper>,
     /// What is evaluated.
@@ -130,6 +136,9 @@ pub(crate) struct Api {
     pub(crate) stamps: Arc<WriteStamps>,
     pub(crate) queries: Queries,
     pub(crate) cors_origin: Option<Pattern>,
+    pub(crate) push: Arc<ingest::Push>,
+    pub(crate) pushgateway: Arc<ingest::Pushgateway>,
+    pub(crate) guard: Arc<ingest::Guard>,
     pub(crate) scraper: Arc<sources::scrape::Scraper>,
     pub(crate) ruler: Arc<rules::Ruler>,
     pub(crate) dispatcher: alerts::Dispatcher,
@@ -188,6 +197,9 @@ impl Api {
             stamps: parts.stamps,
             queries,
             cors_origin: parts.web.cors_pattern(),
+            push: parts.push,
+            pushgateway: parts.pushgateway,
+            guard: parts.guard,
             scraper: parts.scraper,
             ruler: parts.ruler,
             dispatcher: parts.dispatcher,

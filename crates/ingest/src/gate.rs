@@ -15,6 +15,7 @@ use model::{
 };
 use parking_lot::Mutex;
 
+use crate::cardinality::Guard;
 use crate::config::Config;
 use crate::metrics::{Metrics, Reason};
 
@@ -29,6 +30,7 @@ pub struct Gate {
     relabel: Vec<relabel::Rule>,
     metrics: Metrics,
     rates: Mutex<HashMap<TenantId, Rate>>,
+    guard: Option<Arc<Guard>>,
 }
 
 /// A token bucket.
@@ -63,7 +65,13 @@ impl Gate {
     ) -> Result<Self, relabel::InvalidRule> {
         let relabel =
             config.relabel_configs.iter().cloned().map(relabel::Rule::new).collect::<Result<_, _>>()?;
-        Ok(Self { inner, clock, config, relabel, metrics, rates: Mutex::new(HashMap::new()) })
+        Ok(Self { inner, clock, config, relabel, metrics, rates: Mutex::new(HashMap::new()), guard: None })
+    }
+
+    /// With cardinality protection.
+    #[must_use]
+    pub fn guarded(self, guard: Arc<Guard>) -> Self {
+        Self { guard: Some(guard), ..self }
     }
 
     /// What the gate was made from.
@@ -179,10 +187,30 @@ impl Gate {
     }
 
     /// The batch without what is refused, when something is: with, for each of its series, the index in `batch`.
-    fn filter(&self, batch: &Batch, newest: i64, out: &mut Appended) -> Option<(Batch, Vec<u32>)> {
-        let fates: Vec<Fate> = (0..batch.series().len() as u32)
+    fn filter(
+        &self,
+        tenant: &TenantId,
+        batch: &Batch,
+        now: Timestamp,
+        out: &mut Appended,
+    ) -> Option<(Batch, Vec<u32>)> {
+        let newest = self.newest(now);
+        let mut fates: Vec<Fate> = (0..batch.series().len() as u32)
             .map(|index| batch.label_bytes(index).map_or(Fate::Keep, |encoded| self.fate(encoded)))
             .collect();
+        if let Some(guard) = self.guard.as_ref().filter(|guard| guard.is_armed()) {
+            for (index, fate) in fates.iter_mut().enumerate() {
+                let encoded = match &*fate {
+                    Fate::Keep => batch.label_bytes(index as u32),
+                    Fate::Relabelled(labels) => Some(labels.as_encoded()),
+                    Fate::Dropped | Fate::Refused(..) => None,
+                };
+                let refused = encoded.and_then(|encoded| guard.refuses(tenant, encoded, 1, now));
+                if let Some(detail) = refused {
+                    *fate = Fate::Refused(RejectReason::Quarantined, detail);
+                }
+            }
+        }
         let all_keep = fates.iter().all(|fate| matches!(fate, Fate::Keep));
         let too_new = batch.floats().iter().any(|s| s.time > newest)
             || batch.histograms().iter().any(|s| s.time > newest);
@@ -284,6 +312,13 @@ impl Gate {
         Some((kept, origin))
     }
 
+    /// Lets the guard see what was new.
+    fn watch(&self, tenant: &TenantId, batch: &Batch, appended: &Appended, now: Timestamp) {
+        if let Some(guard) = &self.guard {
+            guard.created(tenant, batch, &appended.created, now);
+        }
+    }
+
     fn too_new(&self, out: &mut Appended, series: u32, time: i64, newest: i64) {
         self.reject(out, series, Some(time), RejectReason::TooNew, 1, || {
             format!(
@@ -317,10 +352,13 @@ impl Appender for Gate {
             self.metrics.samples.inc_by(batch.sample_count() as u64);
             self.admit(tenant, batch.sample_count(), now)?;
             let mut out = Appended::default();
-            let Some((kept, origin)) = self.filter(batch, self.newest(now), &mut out) else {
-                return self.inner.append(tenant, batch).await;
+            let Some((kept, origin)) = self.filter(tenant, batch, now, &mut out) else {
+                let appended = self.inner.append(tenant, batch).await?;
+                self.watch(tenant, batch, &appended, now);
+                return Ok(appended);
             };
             let inner = self.inner.append(tenant, &kept).await?;
+            self.watch(tenant, &kept, &inner, now);
             out.accepted += inner.accepted;
             out.rejected_count += inner.rejected_count;
             out.refs = vec![None; batch.series().len()];
@@ -332,6 +370,7 @@ impl Appender for Gate {
             }
             let back = |index: u32| origin.get(index as usize).copied();
             out.unknown_refs.extend(inner.unknown_refs.into_iter().filter_map(back));
+            out.created.extend(inner.created.into_iter().filter_map(back));
             for mut rejected in inner.rejected {
                 if out.rejected.len() < Appended::MAX_REJECTED
                     && let Some(series) = back(rejected.series)

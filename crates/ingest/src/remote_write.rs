@@ -100,7 +100,9 @@ impl Receiver {
         // Snappy unless said otherwise: version 1.0 demands it, and some senders do not name it.
         let encoding = match content_encoding {
             None => Some(Encoding::Snappy),
-            Some(text) => Encoding::from_header(text).filter(|e| *e != Encoding::Identity),
+            Some(text) => {
+                Encoding::from_header(text).filter(|e| matches!(e, Encoding::Snappy | Encoding::Zstd))
+            }
         };
         let Some(encoding) = encoding else {
             let given = content_encoding.unwrap_or_default();

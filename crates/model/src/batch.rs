@@ -220,6 +220,10 @@ pub enum RejectReason {
     SeriesLimit,
     /// A new series of a metric that has too many.
     MetricSeriesLimit,
+    /// A new series of a target (job and instance) that has too many.
+    TargetSeriesLimit,
+    /// A new series with a label that is in quarantine because it exploded.
+    Quarantined,
     /// More samples a second than allowed.
     RateLimit,
     /// A histogram that is not valid.
@@ -230,7 +234,7 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason, for metrics that start at 0.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::TooOld,
         Self::TooNew,
         Self::DuplicateTimestamp,
@@ -239,6 +243,8 @@ impl RejectReason {
         Self::LabelTooLong,
         Self::SeriesLimit,
         Self::MetricSeriesLimit,
+        Self::TargetSeriesLimit,
+        Self::Quarantined,
         Self::RateLimit,
         Self::InvalidHistogram,
         Self::InvalidExemplar,
@@ -255,15 +261,18 @@ impl RejectReason {
             Self::LabelTooLong => "label_too_long",
             Self::SeriesLimit => "series_limit",
             Self::MetricSeriesLimit => "metric_series_limit",
+            Self::TargetSeriesLimit => "target_series_limit",
+            Self::Quarantined => "quarantined",
             Self::RateLimit => "rate_limit",
             Self::InvalidHistogram => "invalid_histogram",
             Self::InvalidExemplar => "invalid_exemplar",
         }
     }
 
-    /// Whether the same sample may be accepted later: the sender should slow down and retry, not drop it.
+    /// Whether the same sample may be accepted later: the sender should slow down and retry, not drop it. What is wrong with one metric or
+    /// one target must not hold up all others of its sender.
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::RateLimit | Self::SeriesLimit | Self::MetricSeriesLimit)
+        matches!(self, Self::RateLimit | Self::SeriesLimit)
     }
 }
 
@@ -297,6 +306,8 @@ pub struct Appended {
     pub rejected_count: usize,
     /// Parallel to the batch's series; `None` where the series was refused or is not known.
     pub refs: Vec<Option<SeriesRef>>,
+    /// Series (by index) that the storage did not have before.
+    pub created: Vec<u32>,
     /// Series (by index) whose reference the storage no longer knows; none of their samples were stored. Send them
     /// again by labels.
     pub unknown_refs: Vec<u32>,

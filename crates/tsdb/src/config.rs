@@ -58,6 +58,8 @@ pub struct Limits {
     pub series: u64,
     /// Series of one metric name in the head.
     pub series_per_metric: u64,
+    /// Series of one target (the labels `job` and `instance`) in the head.
+    pub series_per_target: u64,
     /// Labels of a series, the metric name included.
     pub labels_per_series: usize,
     /// Bytes of a label name.
@@ -75,6 +77,7 @@ impl Default for Limits {
         Self {
             series: 10_000_000,
             series_per_metric: 2_000_000,
+            series_per_target: 500_000,
             labels_per_series: 100,
             label_name_bytes: 1024,
             label_value_bytes: 16 << 10,

@@ -16,6 +16,7 @@
 //! | [`export`] | samples as OpenMetrics text |
 //! | `head` | the newest samples: index, groups, sealed files |
 //! | [`import`] | samples from elsewhere, and Prometheus' own blocks, become blocks |
+//! | `lookup` | questions about single series of the head |
 //! | [`maintain`] | background work: what is due, and the thread that does it |
 //! | [`metrics`] | what storage counts about itself |
 //! | `query` | head and blocks as one set of series |
@@ -42,6 +43,7 @@ pub mod export;
 mod head;
 pub mod import;
 mod index;
+mod lookup;
 pub mod maintain;
 pub mod metrics;
 mod query;

@@ -11,6 +11,10 @@ pub enum Encoding {
     Snappy,
     /// Zstandard.
     Zstd,
+    /// gzip.
+    Gzip,
+    /// zlib, which HTTP calls deflate.
+    Deflate,
 }
 
 impl Encoding {
@@ -20,6 +24,8 @@ impl Encoding {
             "" | "identity" => Some(Self::Identity),
             "snappy" => Some(Self::Snappy),
             "zstd" => Some(Self::Zstd),
+            "gzip" | "x-gzip" => Some(Self::Gzip),
+            "deflate" => Some(Self::Deflate),
             _ => None,
         }
     }
@@ -74,14 +80,39 @@ pub fn decompress(encoding: Encoding, body: &[u8], limit: usize, out: &mut Vec<u
             out.truncate(written);
         }
         Encoding::Zstd => {
-            let reader = zstd::stream::read::Decoder::new(body).map_err(|err| invalid(err.to_string()))?;
-            let cap = (limit as u64).saturating_add(1);
-            reader.take(cap).read_to_end(out).map_err(|err| invalid(err.to_string()))?;
-            if out.len() > limit {
-                out.clear();
-                return Err(Error::TooLarge { limit });
-            }
+            let reader = ::zstd::stream::read::Decoder::new(body).map_err(|err| invalid(err.to_string()))?;
+            stream(encoding, reader, limit, out)?;
         }
+        Encoding::Gzip => stream(encoding, flate2::read::MultiGzDecoder::new(body), limit, out)?,
+        Encoding::Deflate => stream(encoding, flate2::read::ZlibDecoder::new(body), limit, out)?,
+    }
+    Ok(())
+}
+
+/// Compresses with snappy's block format.
+///
+/// # Panics
+/// When `body` has 4 GiB or more.
+pub fn snappy(body: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(body).expect("snappy takes any body below 4 GiB")
+}
+
+/// Compresses with Zstandard.
+///
+/// # Panics
+/// When there is no memory for it.
+pub fn zstd(body: &[u8], level: i32) -> Vec<u8> {
+    ::zstd::bulk::compress(body, level).expect("zstd fails only for want of memory")
+}
+
+/// Reads to the end, or to one byte more than allowed.
+fn stream(encoding: Encoding, reader: impl Read, limit: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+    let cap = (limit as u64).saturating_add(1);
+    let read = reader.take(cap).read_to_end(out);
+    read.map_err(|err| Error::Invalid { encoding, reason: err.to_string() })?;
+    if out.len() > limit {
+        out.clear();
+        return Err(Error::TooLarge { limit });
     }
     Ok(())
 }
@@ -95,16 +126,28 @@ mod tests {
     fn a_bomb_is_refused() {
         let zeros = vec![0; 10 << 20];
         let snappy = snap::raw::Encoder::new().compress_vec(&zeros).unwrap();
-        let zstd = zstd::encode_all(&zeros[..], 3).unwrap();
+        let zstd = ::zstd::encode_all(&zeros[..], 3).unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, &zeros).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let mut deflate = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut deflate, &zeros).unwrap();
+        let deflate = deflate.finish().unwrap();
+        let all = [
+            (Encoding::Snappy, &snappy),
+            (Encoding::Zstd, &zstd),
+            (Encoding::Gzip, &gzip),
+            (Encoding::Deflate, &deflate),
+        ];
         let mut out = Vec::new();
-        for (encoding, body) in [(Encoding::Snappy, &snappy), (Encoding::Zstd, &zstd)] {
+        for (encoding, body) in all {
             assert_eq!(
                 decompress(encoding, body, 1 << 20, &mut out),
                 Err(Error::TooLarge { limit: 1 << 20 })
             );
             assert!(out.capacity() <= 4 << 20);
         }
-        for (encoding, body) in [(Encoding::Snappy, &snappy), (Encoding::Zstd, &zstd)] {
+        for (encoding, body) in all {
             decompress(encoding, body, 10 << 20, &mut out).unwrap();
             assert_eq!(out, zeros);
         }
@@ -116,7 +159,9 @@ mod tests {
         #[test]
         fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..100)) {
             let mut out = Vec::new();
-            for encoding in [Encoding::Snappy, Encoding::Zstd, Encoding::Identity] {
+            for encoding in
+                [Encoding::Snappy, Encoding::Zstd, Encoding::Gzip, Encoding::Deflate, Encoding::Identity]
+            {
                 decompress(encoding, &body, 1 << 16, &mut out).ok();
                 prop_assert!(out.len() <= 1 << 16);
             }

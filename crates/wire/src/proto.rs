@@ -37,6 +37,13 @@ impl<'a> Value<'a> {
         self.varint().map(zigzag)
     }
 
+    pub(crate) fn fixed64(self) -> Result<u64, Malformed> {
+        match self {
+            Self::Fixed64(bits) => Ok(bits),
+            _ => Err(Malformed("a field that should be a 64-bit number is not")),
+        }
+    }
+
     pub(crate) fn double(self) -> Result<f64, Malformed> {
         match self {
             Self::Fixed64(bits) => Ok(f64::from_bits(bits)),
@@ -135,7 +142,93 @@ pub(crate) fn packed_doubles(value: Value<'_>, out: &mut Vec<f64>) -> Result<(),
     Ok(())
 }
 
+/// A repeated 64-bit number, packed or not.
+pub(crate) fn packed_fixed64(value: Value<'_>, out: &mut Vec<u64>) -> Result<(), Malformed> {
+    match value {
+        Value::Fixed64(bits) => out.push(bits),
+        _ => {
+            let (chunks, rest) = value.bytes()?.as_chunks::<8>();
+            if !rest.is_empty() {
+                return Err(Malformed("a list of numbers is cut off"));
+            }
+            out.extend(chunks.iter().map(|bytes| u64::from_le_bytes(*bytes)));
+        }
+    }
+    Ok(())
+}
+
 /// A text.
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
     std::str::from_utf8(bytes).map_err(|_| Malformed("a text is not UTF-8"))
+}
+
+/// Writes fields.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Writer(pub(crate) Vec<u8>);
+
+impl Writer {
+    /// A varint without a field number, for packed lists.
+    pub(crate) fn raw(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    pub(crate) fn varint(&mut self, number: u64, value: u64) {
+        self.raw(number << 3);
+        self.raw(value);
+    }
+
+    pub(crate) fn sint(&mut self, number: u64, value: i64) {
+        self.varint(number, ((value << 1) ^ (value >> 63)) as u64);
+    }
+
+    pub(crate) fn fixed64(&mut self, number: u64, value: u64) {
+        self.raw(number << 3 | 1);
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(crate) fn double(&mut self, number: u64, value: f64) {
+        self.fixed64(number, value.to_bits());
+    }
+
+    pub(crate) fn bytes(&mut self, number: u64, value: &[u8]) {
+        self.raw(number << 3 | 2);
+        self.raw(value.len() as u64);
+        self.0.extend_from_slice(value);
+    }
+
+    /// A message that `write` writes. Its length goes before it, so a longer length than one byte moves it.
+    pub(crate) fn message<E>(
+        &mut self,
+        number: u64,
+        write: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.raw(number << 3 | 2);
+        let at = self.0.len();
+        self.0.push(0);
+        write(self)?;
+        let len = self.0.len() - at - 1;
+        if len < 0x80 {
+            self.0[at] = len as u8;
+        } else {
+            let mut prefix = Writer::default();
+            prefix.raw(len as u64);
+            self.0.splice(at..=at, prefix.0);
+        }
+        Ok(())
+    }
+
+    /// A message whose writing cannot fail.
+    pub(crate) fn part(&mut self, number: u64, write: impl FnOnce(&mut Self)) {
+        let done: Result<(), std::convert::Infallible> = self.message(number, |out| {
+            write(out);
+            Ok(())
+        });
+        match done {
+            Ok(()) => {}
+        }
+    }
 }

@@ -2,7 +2,9 @@
 
 mod agent;
 mod collect;
+mod forward;
 mod own;
+mod push;
 mod shutdown;
 
 use std::collections::BTreeMap;
@@ -116,9 +118,12 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let fleet_watch = api::FleetWatch::new(&settings.fleet);
     let storage = fleet_watch.around(Arc::clone(&db) as Arc<dyn Appender>);
     let storage: Arc<dyn Appender> = Arc::new(api::StampedAppender::new(storage, Arc::clone(&stamps)));
+    let forward = Arc::new(forward::new(settings, storage, &db, &clock, &metrics.ingest));
+    let storage = Arc::clone(&forward) as Arc<dyn Appender>;
     let gate =
         ingest::Gate::new(storage, Arc::clone(&clock), settings.ingest.clone(), metrics.ingest.clone())?;
-    let gate: Arc<dyn Appender> = Arc::new(gate);
+    let guard = Arc::new(forward::guard(settings, &db, &metrics.ingest, seed(started)));
+    let gate: Arc<dyn Appender> = Arc::new(gate.guarded(Arc::clone(&guard)));
     let querier: Arc<dyn Querier> = Arc::clone(&db) as Arc<dyn Querier>;
     let maintenance = db.start_maintenance(MAINTENANCE)?;
 
@@ -182,6 +187,8 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let live = api::Live::new(live_config(&config, &url, &*clock), Arc::clone(&clock));
     let active_queries = active_queries(settings)?;
     let query_log = query_log(&config)?;
+    forward.reload(forward::destinations(&config.prometheus)?).await?;
+    let push = push::Receivers::open(&config, &gate, &clock, &metrics.ingest, seed(started)).await?;
     let (phase, phase_seen) = watch::channel(Phase::Ready);
     let (commands, mut asked) = mpsc::channel::<CommandRequest>(COMMANDS);
     announce(&url, &config, &watched, existed.then(|| db.recovered().to_string()));
@@ -215,11 +222,15 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
             metrics.ingest.clone(),
             seed(started),
         ),
+        push: Arc::clone(&push.http),
+        pushgateway: Arc::clone(&push.pushgateway),
+        guard,
         phase: phase_seen,
         commands,
         build: api::BuildInfo { version: env!("CARGO_PKG_VERSION"), revision: "" },
     }));
 
+    let http_push = Arc::clone(&push.http);
     let running = Running {
         given,
         url,
@@ -227,6 +238,8 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         ruler,
         dispatcher,
         live,
+        push: http_push,
+        forward,
         metrics: metrics.process,
         clock,
         agents,
@@ -255,6 +268,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
 
     tracing::info!("stopping: no more scrapes and evaluations, requests are finished, data is flushed");
     phase.send_replace(Phase::Stopping);
+    push.close().await;
     running.scraper.shutdown().await;
     running.ruler.stop().await;
     running.dispatcher.stop(GRACE).await;
@@ -263,6 +277,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         Err(_) => tracing::warn!("requests that were still running after {GRACE:?} are dropped"),
     }
     growth.abort();
+    running.forward.close().await;
     let end = move || {
         drop(maintenance);
         db.flush()
@@ -280,6 +295,8 @@ struct Running {
     ruler: Arc<Ruler>,
     dispatcher: alerts::Dispatcher,
     live: Arc<api::Live>,
+    push: Arc<ingest::Push>,
+    forward: Arc<ingest::Forward>,
     metrics: telemetry::Metrics,
     clock: Arc<dyn Clock>,
     agents: Option<collect::Agents>,
@@ -308,11 +325,14 @@ impl Running {
         let config = Config::load(&self.given)?;
         let rule_files = load_rules(&config)?;
         let routes = alert_routes(config.settings.alerts.config_file.as_deref())?;
+        let destinations = forward::destinations(&config.prometheus)?;
         if let Some(agents) = &self.agents {
             agents.reload(&config.settings.sources.agents).await?;
         }
         self.scraper.apply(config.prometheus.scrape_configs.clone()).await?;
         self.dispatcher.reload(routes)?;
+        self.forward.reload(destinations).await?;
+        self.push.reload(push::otlp_options(&config.prometheus.otlp));
         self.ruler.load(&rule_files, rule_settings(&config, &self.url)).await;
         self.live.reloaded(Some(live_config(&config, &self.url, &*self.clock)));
         Ok(())

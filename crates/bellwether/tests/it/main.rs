@@ -12,6 +12,7 @@ mod command_line;
 mod durability;
 mod first_start;
 mod harness;
+mod push;
 mod query_api;
 mod reload;
 mod scraping;

@@ -146,6 +146,7 @@ impl Head {
         let mut index = self.index.write();
         let mut entries = Vec::new();
         let mut pairs = Vec::new();
+        let mut targets: hashbrown::HashMap<u64, usize> = hashbrown::HashMap::new();
         for &(at, hash) in missing {
             // Another batch, or an earlier series of this one, may have added it.
             if let Some(series) = index.find(hash) {
@@ -177,6 +178,23 @@ impl Head {
                 });
                 continue;
             }
+            if limits.series_per_target > 0
+                && let Some((job, instance)) = target_labels(encoded)
+            {
+                // The head grows under this lock alone, so that one look a batch is enough.
+                let target = target_of(encoded);
+                let count = targets.entry(target).or_insert_with(|| index.target_len(job, instance));
+                if *count as u64 >= limits.series_per_target {
+                    let limit = limits.series_per_target;
+                    outcome.reject(at, None, RejectReason::TargetSeriesLimit, samples, || {
+                        format!(
+                            "target {instance:?} of job {job:?} has {limit} active series already (tsdb.limits.series_per_target); metric {metric:?}"
+                        )
+                    });
+                    continue;
+                }
+                *count += 1;
+            }
             let mut log_pairs = self.log_pairs.lock();
             let mut log_ids = Vec::new();
             pairs.clear();
@@ -203,6 +221,7 @@ impl Head {
             put_entry(&mut entries, &Entry::Series { group, column, pairs: &log_ids });
             places[at as usize] = place;
             outcome.created += 1;
+            outcome.appended.created.push(at);
         }
         if !entries.is_empty() {
             // Under the index's lock: the log has pairs in the order of their numbers.
@@ -350,6 +369,14 @@ fn target_of(encoded: &[u8]) -> u64 {
         }
     }
     hash
+}
+
+/// Job and instance of a series that has both.
+fn target_labels(encoded: &[u8]) -> Option<(&str, &str)> {
+    let of = |wanted: &str| {
+        labels::iter_encoded(encoded).find(|(name, _)| *name == wanted).map(|(_, value)| value)
+    };
+    Some((of("job")?, of("instance")?))
 }
 
 /// Walks a batch group by group.

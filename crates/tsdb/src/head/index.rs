@@ -146,6 +146,16 @@ impl Index {
         self.find_pair(METRIC_NAME, metric).map_or(0, |pair| self.pair(pair).postings.len())
     }
 
+    /// How many series a target has.
+    pub(crate) fn target_len(&self, job: &str, instance: &str) -> usize {
+        let postings =
+            |name: &str, value: &str| self.find_pair(name, value).map(|pair| &self.pair(pair).postings);
+        match (postings("job", job), postings("instance", instance)) {
+            (Some(of_job), Some(of_instance)) => of_job.common(of_instance),
+            _ => 0,
+        }
+    }
+
     /// Interns a pair; `true` when it is new.
     pub(crate) fn intern(&mut self, name: &str, value: &str) -> (u32, bool) {
         let name_number = match self.name_numbers.get(name) {

@@ -25,6 +25,27 @@ impl Postings {
         }
     }
 
+    /// How many series are in both.
+    pub(crate) fn common(&self, other: &Self) -> usize {
+        match (self, other) {
+            (Self::Bitmap(a), Self::Bitmap(b)) => a.intersection_len(b) as usize,
+            _ if self.len() > other.len() => other.common(self),
+            (Self::Empty, _) => 0,
+            (Self::One(one), _) => usize::from(other.contains(*one)),
+            (Self::List(list), _) => list.iter().filter(|series| other.contains(**series)).count(),
+            (Self::Bitmap(bitmap), _) => bitmap.iter().filter(|series| other.contains(*series)).count(),
+        }
+    }
+
+    fn contains(&self, series: u32) -> bool {
+        match self {
+            Self::Empty => false,
+            Self::One(one) => *one == series,
+            Self::List(list) => list.binary_search(&series).is_ok(),
+            Self::Bitmap(bitmap) => bitmap.contains(series),
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -4,6 +4,7 @@
 //! (Prometheus sends one entry a sample) becomes one, with its samples in order. A malformed message is an error, a bad series in
 //! a good message is counted and left out. Sources: the Prometheus remote write specifications 1.0 and 2.0.
 
+mod encode;
 pub(crate) mod histogram;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use model::{Batch, Exemplar, Labels, Timestamp};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub use crate::proto::Malformed;
+pub use encode::{encode, encode_metadata};
 
 /// Which message a request holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

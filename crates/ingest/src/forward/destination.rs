@@ -1,0 +1,158 @@
+//! A server that samples are sent to: where, what, how.
+
+use std::time::Duration;
+
+use httpc::{Client, Options, Request};
+use model::{Labels, relabel};
+use wire::remote_write::Message;
+
+/// A destination, checked.
+pub struct Destination {
+    name: String,
+    url: String,
+    /// Everything that was configured, to tell whether a reload changed it.
+    fingerprint: String,
+    pub(super) client: Client,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) timeout: Duration,
+    pub(super) message: Message,
+    pub(super) external_labels: Labels,
+    relabel: Vec<relabel::Rule>,
+    pub(super) exemplars: bool,
+    pub(super) histograms: bool,
+    pub(super) queue: Queue,
+    /// How often metadata is sent to a version 1.0 receiver, and how many entries at once; `None` for never.
+    pub(super) metadata: Option<(Duration, usize)>,
+}
+
+/// Sharding, batching and back-off.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queue {
+    /// Requests at once.
+    pub min_shards: usize,
+    /// Requests at once when there is much to send.
+    pub max_shards: usize,
+    /// Samples in a request.
+    pub max_samples: usize,
+    /// How long a sample waits for its request to fill.
+    pub deadline: Duration,
+    /// The first pause after a failure.
+    pub min_backoff: Duration,
+    /// The longest pause.
+    pub max_backoff: Duration,
+    /// Whether a 429 without `Retry-After` is sent again.
+    pub retry_429: bool,
+    /// Samples older than this are dropped, in milliseconds; 0 keeps all.
+    pub age_limit_ms: i64,
+}
+
+/// What a destination is made from.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// For metrics and logs; empty for one made from the URL.
+    pub name: String,
+    /// Where to.
+    pub url: String,
+    /// Credentials, TLS, proxy.
+    pub http: httpc::Config,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+    /// How long a request may take.
+    pub timeout: Duration,
+    /// Which version is spoken.
+    pub message: Message,
+    /// Labels that every series gets, unless it has a label of that name.
+    pub external_labels: Labels,
+    /// Rewrites and drops series.
+    pub relabel: Vec<relabel::Rule>,
+    /// Whether exemplars are sent.
+    pub exemplars: bool,
+    /// Whether native histograms are sent.
+    pub histograms: bool,
+    /// Sharding, batching and back-off.
+    pub queue: Queue,
+    /// How often metadata is sent to a version 1.0 receiver, and how many entries at once; `None` for never.
+    pub metadata: Option<(Duration, usize)>,
+}
+
+/// Settings that make no destination.
+#[derive(Debug, thiserror::Error)]
+#[error("remote_write to {url}: {reason}")]
+pub struct InvalidDestination {
+    url: String,
+    reason: String,
+}
+
+impl Destination {
+    /// Checks settings. Reads certificate files.
+    ///
+    /// # Errors
+    /// [`InvalidDestination`].
+    pub fn new(settings: Settings) -> Result<Self, InvalidDestination> {
+        let url = settings.url.clone();
+        let http = |err: httpc::Error| InvalidDestination { url: url.clone(), reason: err.chain() };
+        let options = Options {
+            timeout: settings.timeout,
+            compression: false,
+            idle_per_host: settings.queue.max_shards,
+            ..Options::default()
+        };
+        let client = Client::new(&settings.http, options).map_err(http)?;
+        Request::post(&settings.url, "application/x-protobuf", Vec::new()).map_err(http)?;
+        let name = match settings.name.is_empty() {
+            false => settings.name.clone(),
+            true => format!("{:06x}", xxhash_rust::xxh3::xxh3_64(settings.url.as_bytes()) >> 40),
+        };
+        Ok(Self {
+            fingerprint: format!("{settings:?}"),
+            name,
+            url: settings.url,
+            client,
+            headers: settings.headers,
+            timeout: settings.timeout,
+            message: settings.message,
+            external_labels: settings.external_labels,
+            relabel: settings.relabel,
+            exemplars: settings.exemplars,
+            histograms: settings.histograms,
+            queue: settings.queue,
+            metadata: settings.metadata,
+        })
+    }
+
+    /// For metrics, logs and the cursor's file.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where to.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether nothing about it has changed.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+
+    /// The labels under which a series is sent; `None` when it is not.
+    pub(super) fn rewritten(&self, labels: &Labels) -> Option<Labels> {
+        if self.relabel.is_empty() && self.external_labels.is_empty() {
+            return Some(labels.clone());
+        }
+        let mut builder = labels.to_builder();
+        for (name, value) in &self.external_labels {
+            if labels.get(name).is_none() {
+                builder.set(name, value);
+            }
+        }
+        relabel::apply(&self.relabel, &mut builder).ok()?;
+        let labels = builder.build();
+        (!labels.is_empty()).then_some(labels)
+    }
+
+    /// Whether a series is sent at all.
+    pub(super) fn wants(&self, labels: &Labels) -> bool {
+        self.relabel.is_empty() || self.rewritten(labels).is_some()
+    }
+}
