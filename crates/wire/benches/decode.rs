@@ -1,5 +1,5 @@
-//! How many bytes a second does one core read of an exposition whose series are known, and whose are not; and what does a
-//! remote write sample cost? Fleet-shaped: 1,000 series a target, 110 bytes a line, gauges and counters, seed 1; requests of
+//! How many bytes a second does one core read of an exposition whose series are known, and whose are not; and what do
+//! a remote write and an OTLP sample cost? Fleet-shaped: 1,000 series a target, 110 bytes a line, gauges and counters, seed 1; requests of
 //! 2,000 series with ten labels. Wall time on one thread, best of five.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -146,7 +146,48 @@ fn remote_write() {
     println!("remote write 1.0 with snappy, {} bytes a sample: {each:.0} ns a sample", request.len() / 2000);
 }
 
+/// 2,000 gauge points with eight attributes each, of one service in one request; job and instance come from the resource, as the ten
+/// labels of the remote write request above.
+fn otlp() {
+    use wire::otlp::{Decoder, NoDeltas, json};
+    let attribute = |name: &str, value: String| {
+        let name = format!("service.{name}");
+        serde_json::json!({"key": name, "value": {"stringValue": value}})
+    };
+    let points: Vec<_> = (0..2000)
+        .map(|series| {
+            let names = ["code", "dc", "handler", "method", "pod", "rack", "route", "zone"];
+            let attributes: Vec<_> = names
+                .into_iter()
+                .enumerate()
+                .map(|(i, name)| {
+                    attribute(name, format!("value-of-{name}-{}", if i % 3 == 0 { series } else { 1 }))
+                })
+                .collect();
+            serde_json::json!({"timeUnixNano": "1700000000000000000", "asDouble": f64::from(series), "attributes": attributes})
+        })
+        .collect();
+    let resource =
+        [attribute("name", "value-of-job".into()), attribute("instance.id", "value-of-instance".into())];
+    let request = serde_json::json!({"resourceMetrics": [{
+        "resource": {"attributes": resource},
+        "scopeMetrics": [{"metrics": [{"name": "app.operation.duration", "unit": "s", "gauge": {"dataPoints": points}}]}]
+    }]});
+    let message = json::to_protobuf(request.to_string().as_bytes()).expect("the request is well-formed");
+    let (mut decoder, mut batch) = (Decoder::new(7, Default::default()), Batch::new());
+    let rounds = 200;
+    let seconds = best(|| {
+        for _ in 0..rounds {
+            decoder.decode(&message, &mut batch, &mut NoDeltas).expect("the request is well-formed");
+            black_box(batch.sample_count());
+        }
+    });
+    let each = seconds / (2000 * rounds) as f64 * 1e9;
+    println!("OTLP, {} bytes a sample: {each:.0} ns a sample", message.len() / 2000);
+}
+
 fn main() {
     exposition();
     remote_write();
+    otlp();
 }
