@@ -1,4 +1,4 @@
-//! The browser tests: the real binary on a free port, and Chromium driven by `ui/`'s own script. The tests of a million
+//! The browser tests: the real binary on a free port, and Chromium driven by `ui/`'s own script and by the agent's. The tests of a million
 //! servers measure time, so they run by hand: `npm run e2e` in `ui/`.
 
 use std::io::{BufRead, BufReader};
@@ -29,7 +29,13 @@ pub(crate) fn run() -> Result<()> {
         let url = server.url()?;
         let environment =
             [("BELLWETHER_URL".to_owned(), url), ("CHROMIUM".to_owned(), chromium.display().to_string())];
-        run::npm(&["run", "--silent", "e2e", "--", "tests/e2e/pages.e2e.ts"], &environment)
+        run::npm(&["run", "--silent", "e2e", "--", "tests/e2e/pages.e2e.ts"], &environment)?;
+        run::command(
+            Command::new("node")
+                .arg("agents/browser/test/e2e.mjs")
+                .arg(target.join("debug/bellwether"))
+                .env("CHROMIUM", &chromium),
+        )
     })
 }
 

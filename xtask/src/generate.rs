@@ -12,6 +12,7 @@ const PAGES: &[(&str, &[&str])] = &[
     ("docs/reference/config.md", &["docs", "config"]),
     ("docs/reference/cli.md", &["docs", "cli"]),
     ("docs/reference/metrics.md", &["docs", "metrics"]),
+    ("docs/reference/client-fields.md", &["docs", "client-fields"]),
 ];
 
 /// Writes every page.

@@ -8,7 +8,7 @@
 //! | `tidy` | the crate graph of ARCHITECTURE.md, module documentation, file sizes |
 //! | `gen [--check]` | writes the reference pages from the code, or fails when they are stale |
 //! | `test` | all Rust tests, documentation tests and rustdoc |
-//! | `ui` | the web UI: types, unit tests, stale check, size budgets |
+//! | `ui` | the agent for pages and the web UI: types, unit tests, stale check, size budgets |
 //! | `e2e` | the browser against the real binary |
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to the terminal")]
@@ -19,7 +19,7 @@ mod run;
 mod setup;
 mod tidy;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 use run::{cargo, step};
@@ -75,6 +75,7 @@ fn test() -> Result<()> {
 
 fn ui() -> Result<()> {
     setup::node()?;
+    step("agent", || run::command(Command::new("node").args(["agents/browser/build.mjs", "--check"])))?;
     for script in ["check", "test", "stale", "budget"] {
         step(&format!("ui: {script}"), || run::npm(&["run", "--silent", script], &[]))?;
     }

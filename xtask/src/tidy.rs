@@ -22,20 +22,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ingest", &["model", "wire", "httpc"]),
     ("sources", &["model", "wire", "httpc"]),
     ("host", &["model", "wire"]),
+    ("clients", &["model", "httpc"]),
     ("rules", &["model", "promql", "template"]),
     ("alerts", &["model", "template", "httpc"]),
     (
         "api",
         &[
             "model", "wire", "promql", "tsdb", "ingest", "sources", "rules", "alerts", "httpc", "template",
-            "host",
+            "host", "clients",
         ],
     ),
     (
         "bellwether",
         &[
             "model", "wire", "promql", "tsdb", "state", "ingest", "sources", "rules", "alerts", "api",
-            "httpc", "template", "host",
+            "httpc", "template", "host", "clients",
         ],
     ),
     ("xtask", &[]),

@@ -11,6 +11,7 @@
 //! | `rules`, `targets`, `alertmanager` | what is evaluated, what is scraped, Alertmanager's API v2 |
 //! | [`agent`] | the agent's own small server, and the events of this host |
 //! | `push`, `admin` | remote write; deleting and copying data |
+//! | `client_reports`, [`collect`] | what clients report; the listener for their uploads |
 //! | `fleet` | the state of every server for the heat map |
 //! | `dashboards`, `batch` | dashboards and their versions; many queries in one request |
 //! | `health`, `status`, `features`, `self_metrics` | the process itself |
@@ -26,6 +27,8 @@ mod alertmanager;
 mod batch;
 mod cardinality;
 mod catalog;
+mod client_reports;
+pub mod collect;
 pub mod config;
 mod connection;
 mod cors;
@@ -53,6 +56,8 @@ mod status;
 mod targets;
 mod ui;
 
+pub use client_reports::lint_site;
+pub use collect::{CollectError, CollectListener};
 pub use config::{QueryConfig, WebConfig};
 pub use fleet::{FleetConfig, FleetWatch};
 pub use live::{Live, LiveConfig, rfc3339};

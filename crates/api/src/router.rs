@@ -15,8 +15,9 @@ use crate::error::{ApiError, ErrorType};
 use crate::metrics::{HandlerLabels, RequestLabels};
 use crate::server::{Api, Phase};
 use crate::{
-    admin, agent, agents, alertmanager, batch, cardinality, catalog, cors, dashboards, features, federate,
-    fleet, health, notifications, openapi, push, query, read, rules, self_metrics, status, targets, ui,
+    admin, agent, agents, alertmanager, batch, cardinality, catalog, client_reports, cors, dashboards,
+    features, federate, fleet, health, notifications, openapi, push, query, read, rules, self_metrics,
+    status, targets, ui,
 };
 
 /// The paths and the layers around them.
@@ -88,6 +89,12 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/dashboards/{uid}/versions", get(dashboards::versions))
         .route("/api/v1/dashboards/{uid}/versions/{number}", get(dashboards::version))
         .route("/api/v1/host/events", get(agent::host_events))
+        .route("/api/v1/clients/sites", get(client_reports::sites))
+        .route("/api/v1/clients/cohorts", get(client_reports::cohorts))
+        .route("/api/v1/clients/incidents", get(client_reports::incidents))
+        .route("/api/v1/clients/fields", get(client_reports::fields))
+        .route("/api/v1/clients/policy", get(client_reports::policy))
+        .route("/api/v1/clients/lint", get(client_reports::lint))
         .route("/api/v1/fleet/topology", get(fleet::handlers::topology))
         .route("/api/v1/fleet/state", get(fleet::handlers::state))
         .route("/api/v1/fleet/stream", get(fleet::handlers::stream))

@@ -94,6 +94,8 @@ pub struct Parts {
     pub dispatcher: alerts::Dispatcher,
     /// What happened to this host, when it is watched.
     pub host_events: Option<host::events::Events>,
+    /// The collector of client-side reports, when it is on.
+    pub clients: Option<Arc<clients::Collector>>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Settings of the server.
@@ -143,6 +145,7 @@ pub(crate) struct Api {
     pub(crate) ruler: Arc<rules::Ruler>,
     pub(crate) dispatcher: alerts::Dispatcher,
     pub(crate) host_events: Option<host::events::Events>,
+    pub(crate) clients: Option<Arc<clients::Collector>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) web: WebConfig,
     pub(crate) query: QueryConfig,
@@ -204,6 +207,7 @@ impl Api {
             ruler: parts.ruler,
             dispatcher: parts.dispatcher,
             host_events: parts.host_events,
+            clients: parts.clients,
             clock: parts.clock,
             web: parts.web,
             query: parts.query,

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use clap::builder::ValueHint;
 use clap::{Arg, ArgAction, Command, value_parser};
 
+use crate::config::Given;
+use crate::config::overrides::{Origin, Override};
 use crate::{commands, flags, roles};
 
 /// Exit code for wrong usage or configuration, as promtool has it.
@@ -27,6 +29,8 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match matches.subcommand() {
         Some(("server", matches)) => flags::given(matches).and_then(roles::serve),
         Some(("agent", matches)) => commands::agent::run(matches),
+        Some(("collector", matches)) => flags::given(matches).map(as_collector).and_then(roles::serve),
+        Some(("client", matches)) => commands::client::run(matches),
         Some(("query", matches)) => commands::query::run(matches),
         Some(("check", matches)) => commands::check::run(matches),
         Some(("alerts", matches)) => commands::alerts::run(matches),
@@ -71,6 +75,8 @@ pub(crate) fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(server())
         .subcommand(commands::agent::command())
+        .subcommand(collector())
+        .subcommand(commands::client::command())
         .subcommand(commands::query::command())
         .subcommand(commands::check::command())
         .subcommand(commands::test::command())
@@ -80,16 +86,47 @@ pub(crate) fn command() -> Command {
         .subcommand(commands::docs::command())
 }
 
+/// A collector is a server that watches no host and takes reports; flags and the environment may change both.
+fn as_collector(mut given: Given) -> Given {
+    let role = |path: &[&str], text: &str| Override {
+        path: path.iter().map(|name| (*name).to_owned()).collect(),
+        text: text.to_owned(),
+        origin: Origin::Role("collector"),
+    };
+    given.overrides.insert(0, role(&["collector", "enabled"], "true"));
+    given.overrides.insert(1, role(&["sources", "host", "enabled"], "false"));
+    given
+}
+
+fn collector() -> Command {
+    with_settings(
+        Command::new("collector")
+            .about("Run the collector of client-side reports, in a failure domain of its own")
+            .long_about(
+                "Runs the server with the collector switched on and without watching this host: it takes reports of browsers and \
+                 applications, counts them by cohort, finds incidents, and stores, alerts and shows as the server does. Put it in \
+                 another failure domain than what it reports on. Settings are those of the server.",
+            ),
+    )
+}
+
 fn server() -> Command {
-    let mut command = Command::new("server")
-        // The last of several wins, as in Prometheus.
-        .args_override_self(true)
+    with_settings(
+        Command::new("server")
         .about("Run the server: all roles in one process (the default)")
         .long_about(
             "Runs the server: it watches this host, scrapes targets, stores, answers queries, evaluates rules, sends alerts and serves \
              the web page. Every scalar setting of the configuration file is also a flag under its path and an environment variable \
              (BELLWETHER_ and the path in capitals). Flags win over the environment, the environment over the file.",
-        )
+        ),
+    )
+}
+
+/// The flags of the server: three of their own, and one for every setting.
+fn with_settings(command: Command) -> Command {
+    let mut command = command
+        // The last of several wins, as in Prometheus.
+        .args_override_self(true)
         .arg(
             Arg::new("config.file")
                 .long("config.file")

@@ -19,6 +19,7 @@ pub const FILES: [Shipped; 4] = [
     Shipped { path: "shipped/host.yml", text: include_str!("../shipped/host.yml") },
     Shipped { path: "shipped/events.yml", text: include_str!("../shipped/events.yml") },
     Shipped { path: "shipped/targets.yml", text: include_str!("../shipped/targets.yml") },
+    Shipped { path: "shipped/clients.yml", text: include_str!("../shipped/clients.yml") },
     Shipped { path: "shipped/self.yml", text: include_str!("../shipped/self.yml") },
 ];
 
@@ -101,6 +102,12 @@ mod tests {
             "reason",
             "integration",
             "rule_group",
+            "site",
+            "source",
+            "verdict",
+            "cohort",
+            "value",
+            "group",
         ];
         let data = expander.data(&Labels::from_pairs(names.map(|name| (name, "⟨x⟩"))), &Value::Float(0.5));
         for file in load(&promql::Options::default()).unwrap() {

@@ -9,9 +9,12 @@ use super::say;
 use crate::{cli, config, telemetry};
 
 pub(crate) fn command() -> Command {
-    Command::new("docs")
-        .about("Print the reference of this version as Markdown")
-        .arg(Arg::new("page").required(true).value_parser(["config", "cli", "metrics"]).help("Which page"))
+    Command::new("docs").about("Print the reference of this version as Markdown").arg(
+        Arg::new("page")
+            .required(true)
+            .value_parser(["config", "cli", "metrics", "client-fields"])
+            .help("Which page"),
+    )
 }
 
 pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -20,6 +23,7 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         "config" => configuration(),
         "cli" => command_line(),
         "metrics" => telemetry::reference()?,
+        "client-fields" => client_fields(),
         other => bail!("there is no page {other:?}"),
     };
     say(text.trim_end());
@@ -55,6 +59,15 @@ fn configuration() -> String {
         ));
     }
     out
+}
+
+/// The privacy page: every field that clients send.
+fn client_fields() -> String {
+    format!(
+        "# What clients send and what is kept\n\nWritten from the code by `cargo xtask gen`; `bellwether client fields` prints it. \
+         The collector reads no field\nbeyond these. How they are used is in [Client-side errors](../concepts/clients.md).\n\n{}",
+        clients::field::markdown()
+    )
 }
 
 fn command_line() -> String {

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod alerts;
 pub(crate) mod check;
+pub(crate) mod client;
 pub(crate) mod docs;
 pub(crate) mod query;
 pub(crate) mod simulate;

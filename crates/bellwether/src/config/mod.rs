@@ -22,7 +22,7 @@ use sources::config::{Global, Mode, PrometheusFile, ScrapeConfig};
 use crate::telemetry::LogConfig;
 
 /// Our sections of the file.
-const OURS: &[&str] = &["alerts", "fleet", "ingest", "log", "query", "rules", "sources", "web"];
+const OURS: &[&str] = &["alerts", "collector", "fleet", "ingest", "log", "query", "rules", "sources", "web"];
 /// Prometheus' section whose scalars are also flags.
 const GLOBAL: &str = "global";
 /// The section with fields of both.
@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub rules: RulesConfig,
     /// The alert manager.
     pub alerts: alerts::Settings,
+    /// The collector of client-side reports.
+    pub collector: clients::Config,
     /// The fleet map.
     pub fleet: api::FleetConfig,
     /// Logging.
@@ -208,6 +210,7 @@ impl Settings {
             "ingest" => overrides::apply(&mut self.ingest, rest, given)?,
             "rules" => overrides::apply(&mut self.rules, rest, given)?,
             "alerts" => overrides::apply(&mut self.alerts, rest, given)?,
+            "collector" => overrides::apply(&mut self.collector, rest, given)?,
             "fleet" => overrides::apply(&mut self.fleet, rest, given)?,
             "log" => overrides::apply(&mut self.log, rest, given)?,
             other => bail!("{}: there is no section {other:?}", given.origin),
@@ -254,6 +257,7 @@ impl Settings {
         self.sources.agents.check().map_err(anyhow::Error::msg)?;
         self.storage.check()?;
         self.fleet.check().map_err(anyhow::Error::msg)?;
+        self.collector.check().map_err(anyhow::Error::msg)?;
         Ok(())
     }
 }

@@ -13,6 +13,8 @@ pub(crate) enum Origin {
     Flag(String),
     /// An environment variable.
     Variable(String),
+    /// A subcommand that chooses a role.
+    Role(&'static str),
 }
 
 impl fmt::Display for Origin {
@@ -20,6 +22,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Flag(name) => write!(f, "flag --{name}"),
             Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::Role(name) => write!(f, "subcommand {name}"),
         }
     }
 }

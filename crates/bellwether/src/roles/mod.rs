@@ -2,6 +2,7 @@
 
 mod agent;
 mod collect;
+mod collector;
 mod forward;
 mod own;
 mod push;
@@ -48,6 +49,7 @@ struct Metrics {
     agents: sources::agents::Metrics,
     rules: rules::Metrics,
     alerts: alerts::Metrics,
+    clients: clients::Metrics,
     api: api::Metrics,
 }
 
@@ -65,6 +67,7 @@ impl Metrics {
             agents: sources::agents::Metrics::new(registry),
             rules: rules::Metrics::new(registry),
             alerts: alerts::Metrics::new(registry),
+            clients: clients::Metrics::new(registry),
             api: api::Metrics::new(registry),
         }
     }
@@ -178,10 +181,22 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     }));
     ruler.load(&rule_files, rule_settings(&config, &url)).await;
     scraper.apply(config.prometheus.scrape_configs.clone()).await?;
+    let (phase, phase_seen) = watch::channel(Phase::Ready);
     let (mut watched, host) = add_own_sources(&config, &scraper, &registry, &clock)?;
     let store = Arc::clone(&state) as Arc<dyn model::StateStore>;
     let logs = collect::logs(&settings.sources.logs, &metrics.logs, store, seed(started), &scraper).await?;
     watched.extend(collect::words(&logs, agents.as_ref()));
+    let collector = collector::start(
+        &settings.collector,
+        &settings.storage.path,
+        &clock,
+        metrics.clients.clone(),
+        seed(started),
+        &scraper,
+        phase_seen.clone(),
+    )
+    .await?;
+    watched.extend(collector.as_ref().map(|running| running.words.clone()));
     metrics.process.reloaded(true, &clock);
 
     let live = api::Live::new(live_config(&config, &url, &*clock), Arc::clone(&clock));
@@ -189,7 +204,6 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let query_log = query_log(&config)?;
     forward.reload(forward::destinations(&config.prometheus)?).await?;
     let push = push::Receivers::open(&config, &gate, &clock, &metrics.ingest, seed(started)).await?;
-    let (phase, phase_seen) = watch::channel(Phase::Ready);
     let (commands, mut asked) = mpsc::channel::<CommandRequest>(COMMANDS);
     announce(&url, &config, &watched, existed.then(|| db.recovered().to_string()));
     let serving = tokio::spawn(listener.serve(api::Parts {
@@ -201,6 +215,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         ruler: Arc::clone(&ruler),
         dispatcher: dispatcher.clone(),
         host_events: host.as_ref().map(|host| host.events().clone()),
+        clients: collector.as_ref().map(|running| Arc::clone(&running.collector)),
         clock: Arc::clone(&clock),
         web: settings.web.clone(),
         query: settings.query.clone(),
@@ -269,6 +284,9 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     tracing::info!("stopping: no more scrapes and evaluations, requests are finished, data is flushed");
     phase.send_replace(Phase::Stopping);
     push.close().await;
+    if let Some(collector) = collector {
+        collector.stop(GRACE).await;
+    }
     running.scraper.shutdown().await;
     running.ruler.stop().await;
     running.dispatcher.stop(GRACE).await;

@@ -1,0 +1,126 @@
+//! The collector of client-side reports, wired: its listener, its ticks, its series, what it pushes upward.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use api::{CollectListener, Phase};
+use clients::Collector;
+use model::Clock;
+use sources::scrape::{InProcess, Scraper};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How often what has come in is moved to where it is judged.
+const TICK: Duration = Duration::from_secs(1);
+/// How often files are looked at.
+const MAINTENANCE: Duration = Duration::from_secs(60);
+
+/// A collector that runs.
+pub(super) struct Running {
+    pub(super) collector: Arc<Collector>,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    /// In words, for the person at the terminal.
+    pub(super) words: String,
+}
+
+/// Opens the collector and starts its tasks; `None` when it is switched off.
+pub(super) async fn start(
+    config: &clients::Config,
+    storage: &Path,
+    clock: &Arc<dyn Clock>,
+    metrics: clients::Metrics,
+    seed: u64,
+    scraper: &Scraper,
+    phase: watch::Receiver<Phase>,
+) -> anyhow::Result<Option<Running>> {
+    if !config.enabled {
+        return Ok(None);
+    }
+    let listener = CollectListener::bind(&config.listen_address, &config.tls).await?;
+    if config.sites.is_empty() {
+        tracing::warn!("collector.sites is empty: every report is refused");
+    }
+    let folder = storage.join("collector");
+    let open = {
+        let (config, folder, clock) = (config.clone(), folder.clone(), Arc::clone(clock));
+        move || Collector::open(config, &folder, clock, metrics, seed)
+    };
+    let collector = tokio::task::spawn_blocking(open).await?.context("the collector cannot start")?;
+    let collector = Arc::new(collector);
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name = if config.name.is_empty() { host } else { config.name.clone() };
+    // Without a scheme: the page's address is the only one for people.
+    let words = format!(
+        "reports of clients at {} ({}) for {} sites",
+        listener.address(),
+        if listener.is_tls() { "https" } else { "http" },
+        config.sites.len()
+    );
+
+    let stop = CancellationToken::new();
+    let mut tasks = vec![
+        tokio::spawn(listener.serve(Arc::clone(&collector), phase)),
+        tokio::spawn(every(TICK, Arc::clone(&collector), stop.clone(), Collector::tick)),
+        tokio::spawn(every(MAINTENANCE, Arc::clone(&collector), stop.clone(), Collector::maintain)),
+    ];
+    if !config.push.url.is_empty() {
+        let (collector, name, stop) = (Arc::clone(&collector), name.clone(), stop.clone());
+        tasks.push(tokio::spawn(async move {
+            if let Err(err) = clients::push::run(collector, &folder, name, stop).await {
+                tracing::error!(error = %err, "nothing is pushed to the upper collector");
+            }
+        }));
+    }
+    let shown = Arc::clone(&collector);
+    let collect: sources::scrape::Collector = Arc::new(move || {
+        let shown = Arc::clone(&shown);
+        Box::pin(async move {
+            tokio::task::spawn_blocking(move || shown.families()).await.unwrap_or_else(|err| {
+                tracing::error!(error = %err, "the collector's series cannot be read");
+                Vec::new()
+            })
+        })
+    });
+    scraper.add(&InProcess {
+        job: "clients".into(),
+        instance: name,
+        labels: BTreeMap::new(),
+        interval: config.detection.interval,
+        timeout: config.detection.interval,
+        honor_labels: false,
+        collect,
+    });
+    Ok(Some(Running { collector, stop, tasks, words }))
+}
+
+/// Calls `work` on a thread of its own again and again.
+async fn every(pause: Duration, collector: Arc<Collector>, stop: CancellationToken, work: fn(&Collector)) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        let collector = Arc::clone(&collector);
+        if let Err(err) = tokio::task::spawn_blocking(move || work(&collector)).await {
+            tracing::error!(error = %err, "a task of the collector ended badly");
+        }
+    }
+}
+
+impl Running {
+    /// Ends every task; what was counted and not pushed goes to the spool.
+    pub(super) async fn stop(self, grace: Duration) {
+        self.collector.tick();
+        self.stop.cancel();
+        for task in self.tasks {
+            if tokio::time::timeout(grace, task).await.is_err() {
+                tracing::warn!("a task of the collector did not end within {grace:?}");
+            }
+        }
+    }
+}
