@@ -15,7 +15,7 @@ pub struct Shipped {
 }
 
 /// All shipped files.
-pub const FILES: [Shipped; 4] = [
+pub const FILES: [Shipped; 5] = [
     Shipped { path: "shipped/host.yml", text: include_str!("../shipped/host.yml") },
     Shipped { path: "shipped/events.yml", text: include_str!("../shipped/events.yml") },
     Shipped { path: "shipped/targets.yml", text: include_str!("../shipped/targets.yml") },
