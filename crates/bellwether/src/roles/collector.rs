@@ -93,6 +93,7 @@ pub(super) async fn start(
         interval: config.detection.interval,
         timeout: config.detection.interval,
         honor_labels: false,
+        wake: None,
         collect,
     });
     Ok(Some(Running { collector, stop, tasks, words }))
