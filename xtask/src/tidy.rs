@@ -39,6 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "httpc", "template", "host", "clients",
         ],
     ),
+    ("bench", &[]),
     ("xtask", &[]),
 ];
 
@@ -58,7 +59,7 @@ pub(crate) fn check() -> Result<()> {
     let mut wrong = Vec::new();
     arrows(&mut wrong)?;
     let mut files = Vec::new();
-    for folder in ["crates", "xtask"] {
+    for folder in ["bench", "crates", "xtask"] {
         collect(&root().join(folder), &mut files)?;
     }
     for file in files {

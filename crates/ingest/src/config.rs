@@ -29,6 +29,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// A pushed request that is larger when decompressed, in bytes, is refused.
     pub max_decompressed_bytes: usize,
+    /// Series of remote write that are recognised without reading their labels again; each takes 20 to 40 bytes.
+    pub max_known_series: usize,
     /// OpenTelemetry's metrics over HTTP and gRPC. How names are translated is in Prometheus' section `otlp`.
     pub otlp: SwitchConfig,
     /// InfluxDB's line protocol over HTTP.
@@ -301,6 +303,7 @@ impl Default for Config {
             relabel_configs: Vec::new(),
             max_request_bytes: 32 << 20,
             max_decompressed_bytes: 128 << 20,
+            max_known_series: 4_000_000,
             otlp: SwitchConfig::default(),
             influx: InfluxConfig::default(),
             import: SwitchConfig::default(),

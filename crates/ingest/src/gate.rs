@@ -195,10 +195,11 @@ impl Gate {
         out: &mut Appended,
     ) -> Option<(Batch, Vec<u32>)> {
         let newest = self.newest(now);
-        let mut fates: Vec<Fate> = (0..batch.series().len() as u32)
-            .map(|index| batch.label_bytes(index).map_or(Fate::Keep, |encoded| self.fate(encoded)))
-            .collect();
-        if let Some(guard) = self.guard.as_ref().filter(|guard| guard.is_armed()) {
+        let fate_of = |index: u32| batch.label_bytes(index).map_or(Fate::Keep, |encoded| self.fate(encoded));
+        let indices = 0..batch.series().len() as u32;
+        let mut fates: Vec<Fate> = Vec::new();
+        let all_keep = if let Some(guard) = self.guard.as_ref().filter(|guard| guard.is_armed()) {
+            fates = indices.clone().map(fate_of).collect();
             for (index, fate) in fates.iter_mut().enumerate() {
                 let encoded = match &*fate {
                     Fate::Keep => batch.label_bytes(index as u32),
@@ -210,14 +211,20 @@ impl Gate {
                     *fate = Fate::Refused(RejectReason::Quarantined, detail);
                 }
             }
-        }
-        let all_keep = fates.iter().all(|fate| matches!(fate, Fate::Keep));
+            fates.iter().all(|fate| matches!(fate, Fate::Keep))
+        } else {
+            // Most batches pass as they are: nothing is collected until one does not.
+            indices.clone().all(|index| matches!(fate_of(index), Fate::Keep))
+        };
         let too_new = batch.floats().iter().any(|s| s.time > newest)
             || batch.histograms().iter().any(|s| s.time > newest);
         let max = self.config.max_metadata_bytes;
         let cut = batch.metadata().iter().any(|(_, m)| m.help.len() > max || m.unit.len() > max);
         if all_keep && !too_new && !cut {
             return None;
+        }
+        if fates.is_empty() {
+            fates = indices.map(fate_of).collect();
         }
         let mut kept = Batch::new();
         let mut origin = Vec::new();

@@ -5,6 +5,7 @@
 //! | [`config`] | limits and relabelling of the gate, caps of the receivers |
 //! | [`gate`] | [`Gate`]: an `Appender` in front of another |
 //! | [`remote_write`] | remote write 1.0 and 2.0: headers and body in, status and headers out |
+//! | `known` | series that remote write recognises without reading their labels |
 //! | [`push`] | receivers over HTTP: OTLP, InfluxDB, Datadog, Prometheus text; requests in, answers out |
 //! | [`pushgateway`] | groups of batch jobs' metrics |
 //! | [`cardinality`] | finds exploding labels, and quarantines them |
@@ -19,6 +20,7 @@ mod delta;
 pub mod forward;
 pub mod gate;
 mod graphite;
+mod known;
 pub mod listen;
 pub mod metrics;
 pub mod push;

@@ -86,6 +86,8 @@ pub struct Metrics {
     pub remote_write_requests: Counter,
     /// Remote write requests that were refused wholly or in part.
     pub remote_write_failures: Counter,
+    /// Series that remote write recognises without reading their labels.
+    pub known_series: Gauge,
     /// Pushed requests and messages, by outcome.
     pub push_requests: Family<Protocol, Counter>,
     /// Samples that were pushed.
@@ -147,6 +149,7 @@ impl Metrics {
             cut: Counter::default(),
             remote_write_requests: Counter::default(),
             remote_write_failures: Counter::default(),
+            known_series: Gauge::default(),
             push_requests: Family::default(),
             push_samples: Family::default(),
             push_refused: Family::default(),
@@ -192,6 +195,11 @@ impl Metrics {
             "ingest_remote_write_failures",
             "Remote write requests refused wholly or in part",
             this.remote_write_failures.clone(),
+        );
+        registry.register(
+            "ingest_known_series",
+            "Series that remote write recognises without reading their labels",
+            this.known_series.clone(),
         );
         registry.register(
             "ingest_push_requests",

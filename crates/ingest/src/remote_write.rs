@@ -4,12 +4,15 @@
 //! in the request is wrong for good (the rest is stored); 429 or 503 when the same request may succeed later; 413 and 415 for
 //! what cannot be read. Version 2.0 answers carry how much was written.
 
+use model::batch::SeriesKey;
 use model::{Appended, Appender, Batch, ErrorKind, TenantId};
 use parking_lot::Mutex;
 use wire::compress::{self, Encoding};
-use wire::remote_write::{Decoder, Message};
+use wire::remote_write::{Decoder, Message, Nobody};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::config::Config;
+use crate::known::Known;
 use crate::metrics::Metrics;
 
 /// How long a sender should wait after a 429 or 503, in seconds.
@@ -37,6 +40,7 @@ pub struct Receiver {
     max_decompressed: usize,
     metrics: Metrics,
     idle: Mutex<Vec<Worker>>,
+    known: Known,
 }
 
 struct Worker {
@@ -52,6 +56,7 @@ impl Receiver {
             seed,
             max_request: config.max_request_bytes,
             max_decompressed: config.max_decompressed_bytes,
+            known: Known::new(config.max_known_series, metrics.known_series.clone()),
             metrics,
             idle: Mutex::new(Vec::new()),
         }
@@ -127,6 +132,12 @@ impl Receiver {
         response
     }
 
+    fn learn(&self, decoder: &Decoder, batch: &Batch, appended: &Appended) {
+        if new_series(decoder, batch, appended).next().is_some() {
+            self.known.learn(new_series(decoder, batch, appended));
+        }
+    }
+
     async fn store(
         &self,
         worker: &mut Worker,
@@ -141,16 +152,32 @@ impl Receiver {
             Err(err @ compress::Error::TooLarge { .. }) => return refuse(413, err.to_string()),
             Err(err) => return refuse(400, err.to_string()),
         }
-        let decoded = match worker.decoder.decode(message, &worker.body, &mut worker.batch) {
+        let Worker { decoder, body, batch } = worker;
+        let scope = xxh3_64_with_seed(tenant.as_str().as_bytes(), self.seed);
+        let mut decoded = match decoder.decode_known(message, body, batch, scope, &self.known) {
             Ok(decoded) => decoded,
             Err(err) => return refuse(400, err.to_string()),
         };
-        let batch = &worker.batch;
         let appended = if batch.is_empty() {
             Appended::default()
         } else {
-            match appender.append(tenant, batch).await {
-                Ok(appended) => appended,
+            let mut outcome = appender.append(tenant, batch).await;
+            if let Ok(appended) = &outcome
+                && !appended.unknown_refs.is_empty()
+            {
+                // The storage has dropped series meanwhile: all again by labels. Storing a sample twice is harmless.
+                self.known.forget(appended.unknown_refs.iter().filter_map(|series| decoder.key(*series)));
+                decoded = match decoder.decode_known(message, body, batch, scope, &Nobody) {
+                    Ok(decoded) => decoded,
+                    Err(err) => return refuse(400, err.to_string()),
+                };
+                outcome = appender.append(tenant, batch).await;
+            }
+            match outcome {
+                Ok(appended) => {
+                    self.learn(decoder, batch, &appended);
+                    appended
+                }
                 Err(err) => {
                     let (status, retry) = match err.kind() {
                         ErrorKind::Limit => (429, true),
@@ -197,6 +224,19 @@ impl Receiver {
         written(&mut response, message, floats, histograms - refused_histograms, exemplars);
         response
     }
+}
+
+/// The series of a batch that came by their labels and have a reference now.
+fn new_series<'a>(
+    decoder: &'a Decoder,
+    batch: &'a Batch,
+    appended: &'a Appended,
+) -> impl Iterator<Item = (u128, model::SeriesRef)> + 'a {
+    let series = batch.series().iter().zip(&appended.refs).enumerate();
+    series.filter_map(|(at, (key, reference))| match key {
+        SeriesKey::Labels(_) => Some((decoder.key(at as u32)?, (*reference)?)),
+        SeriesKey::Ref(_) => None,
+    })
 }
 
 fn refuse(status: u16, body: String) -> Response {

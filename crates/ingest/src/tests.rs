@@ -199,3 +199,92 @@ async fn remote_write_answers() {
         assert_eq!(ask(v1, Some("snappy"), good.clone()).await.status, status);
     }
 }
+
+/// Names series by their labels, and forgets them all when told so.
+#[derive(Default)]
+struct Forgetful {
+    known: Mutex<Vec<String>>,
+    by_labels: Mutex<usize>,
+    stored: Mutex<Vec<(String, f64)>>,
+}
+
+impl Appender for Forgetful {
+    fn append<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        batch: &'a Batch,
+    ) -> BoxFuture<'a, Result<Appended, SeamError>> {
+        Box::pin(async move {
+            let mut known = self.known.lock();
+            let mut out = Appended::default();
+            let mut names = Vec::new();
+            for (index, key) in batch.series().iter().enumerate() {
+                let name = match key {
+                    model::batch::SeriesKey::Ref(reference) => known.get(reference.0 as usize).cloned(),
+                    model::batch::SeriesKey::Labels(_) => {
+                        *self.by_labels.lock() += 1;
+                        let labels = Labels::from_encoded(batch.label_bytes(index as u32).unwrap()).unwrap();
+                        let name = format!("{tenant} {labels}");
+                        if !known.contains(&name) {
+                            known.push(name.clone());
+                        }
+                        Some(name)
+                    }
+                };
+                let place = name.as_ref().and_then(|name| known.iter().position(|n| n == name));
+                out.refs.push(place.map(|place| SeriesRef(place as u64)));
+                if name.is_none() {
+                    out.unknown_refs.push(index as u32);
+                }
+                names.push(name);
+            }
+            for sample in batch.floats() {
+                if let Some(name) = &names[sample.series as usize] {
+                    self.stored.lock().push((name.clone(), sample.value));
+                    out.accepted += 1;
+                }
+            }
+            Ok(out)
+        })
+    }
+}
+
+#[tokio::test]
+async fn remote_write_names_known_series_by_reference_until_the_storage_forgets_them() {
+    let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
+    let receiver = Receiver::new(&Config::default(), metrics.clone(), 7);
+    let store = Forgetful::default();
+    let body = |values: &[f64]| {
+        // Series a{x="<number>"}, one sample each.
+        let mut out = Vec::new();
+        for (at, value) in values.iter().enumerate() {
+            let mut series = vec![0x0a, 13, 0x0a, 8];
+            series.extend_from_slice(b"__name__");
+            series.extend_from_slice(&[0x12, 1, b'a', 0x0a, 6, 0x0a, 1, b'x', 0x12, 1, b'0' + at as u8]);
+            series.extend_from_slice(&[0x12, 11, 0x09]);
+            series.extend_from_slice(&value.to_le_bytes());
+            series.extend_from_slice(&[0x10, 5]);
+            out.extend_from_slice(&[0x0a, series.len() as u8]);
+            out.extend_from_slice(&series);
+        }
+        snap::raw::Encoder::new().compress_vec(&out).unwrap()
+    };
+    let (first, second) = (TenantId::default(), TenantId::new("second").unwrap());
+    let send = async |tenant: &TenantId, values: &[f64]| {
+        let response = receiver.receive(&store, tenant, None, None, &body(values)).await;
+        assert_eq!(response.status, 204, "{}", response.body);
+        std::mem::take(&mut *store.by_labels.lock())
+    };
+    assert_eq!(send(&first, &[1.0, 2.0]).await, 2);
+    assert_eq!(send(&first, &[3.0, 4.0, 5.0]).await, 1);
+    assert_eq!(send(&first, &[6.0, 7.0, 8.0]).await, 0);
+    assert_eq!(metrics.known_series.get(), 3);
+    // What one tenant's series are called says nothing about another's.
+    assert_eq!(send(&second, &[9.0]).await, 1);
+    store.known.lock().clear();
+    store.stored.lock().clear();
+    assert_eq!(send(&first, &[10.0, 11.0]).await, 2);
+    let name = |x: usize| format!("{first} a{{x=\"{x}\"}}");
+    assert_eq!(*store.stored.lock(), [(name(0), 10.0), (name(1), 11.0)]);
+    assert_eq!(send(&first, &[12.0, 13.0]).await, 0);
+}

@@ -83,7 +83,7 @@ impl Blocks {
         Arc::clone(&self.list.read())
     }
 
-    fn set(&self, mut list: Vec<Arc<Block>>) {
+    pub(crate) fn set(&self, mut list: Vec<Arc<Block>>) {
         list.sort_by(|a, b| {
             let key = |block: &Block| (block.meta().min_time, block.meta().id.clone());
             key(a).cmp(&key(b))
@@ -92,7 +92,7 @@ impl Blocks {
     }
 
     /// A name that no block has had.
-    fn next_id(&self, work: &mut Work) -> String {
+    pub(crate) fn next_id(&self, work: &mut Work) -> String {
         let taken = |id: &str| id.strip_prefix('b').and_then(|n| n.parse::<u64>().ok());
         let newest = self.list().iter().filter_map(|b| taken(&b.meta().id)).max().unwrap_or(0);
         work.last_block = work.last_block.max(newest) + 1;
@@ -106,9 +106,9 @@ impl Blocks {
 }
 
 /// Leaves deleted samples out of a new block, and stops when storage closes.
-struct Deletions<'a> {
-    tombstones: &'a Tombstones,
-    tenant: &'a Tenant,
+pub(crate) struct Deletions<'a> {
+    pub(crate) tombstones: &'a Tombstones,
+    pub(crate) tenant: &'a Tenant,
 }
 
 impl Guard for Deletions<'_> {
@@ -152,6 +152,7 @@ impl Tenant {
     /// `Io`, `Corrupt`, `ReadOnly`; the head keeps what it has then.
     pub(crate) fn cut(&self, end: i64) -> Result<usize> {
         let mut work = self.work.lock();
+        self.remove_leftover(&mut work)?;
         // From now on nothing before `end` is accepted, and no batch that was checked before is under way.
         self.head.accept_from.fetch_max(end, Ordering::Relaxed);
         drop(self.head.gate.write());
@@ -257,8 +258,8 @@ impl Tenant {
             abort(writer);
             return Ok(false);
         }
-        writer.finish()?;
-        let block = Block::open(&*self.disk, &folder)?;
+        let opened = writer.finish().and_then(|_| Block::open(&*self.disk, &folder));
+        let block = opened.inspect_err(|_| work.leftover.push(folder.clone()))?;
         let mut list = self.blocks.list().to_vec();
         list.push(block);
         self.blocks.set(list);
@@ -272,6 +273,7 @@ impl Tenant {
     /// `Io`, `Corrupt`; the blocks stay as they are then.
     pub(crate) fn compact_once(&self) -> Result<bool> {
         let mut work = self.work.lock();
+        self.remove_leftover(&mut work)?;
         let list = self.blocks.list();
         let metas: Vec<BlockMeta> = list.iter().map(|block| block.meta().clone()).collect();
         let range = self.config.block_range.ms();
@@ -286,6 +288,7 @@ impl Tenant {
 
     /// Writes `inputs` anew as one block, without what is deleted, and removes them.
     fn rewrite(&self, work: &mut Work, inputs: &[Arc<Block>]) -> Result<()> {
+        self.remove_leftover(work)?;
         let tombstones = self.tombstones.read().clone();
         let guard = Deletions { tombstones: &tombstones, tenant: self };
         let level = inputs.iter().map(|b| b.meta().level).max().unwrap_or(0) + 1;
@@ -293,7 +296,13 @@ impl Tenant {
         let folder = self.blocks.dir.join(&id);
         let mut meta = BlockMeta::new(&id, level);
         meta.resolution_ms = inputs.first().map_or(0, |block| block.meta().resolution_ms);
-        let made = compact::compact(&self.disk, inputs, &folder, meta, &guard)?;
+        let made = match inputs {
+            [tier] if tier.meta().resolution_ms > 0 => {
+                crate::downsample::rewrite(&self.disk, tier, &folder, meta, &guard)
+            }
+            _ => compact::compact(&self.disk, inputs, &folder, meta, &guard),
+        };
+        let made = made.inspect_err(|_| work.leftover.push(folder.clone()))?;
         let gone: BTreeSet<&String> = inputs.iter().map(|block| &block.meta().id).collect();
         let mut list: Vec<_> =
             self.blocks.list().iter().filter(|b| !gone.contains(&b.meta().id)).cloned().collect();
@@ -301,11 +310,26 @@ impl Tenant {
             list.push(Block::open(&*self.disk, &folder)?);
         }
         self.blocks.set(list);
-        self.note_rewritten(&gone)?;
+        // The new block names the old ones as its sources, which hides them after a restart; so it goes after them, and is not
+        // replaced itself before they are gone.
+        work.leftover.extend(inputs.iter().map(|block| self.blocks.dir.join(&block.meta().id)));
         if made.samples == 0 {
-            self.remove_folder(&folder)?;
+            work.leftover.push(folder);
         }
-        self.remove_blocks(inputs)
+        self.note_rewritten(&gone)?;
+        self.remove_leftover(work)
+    }
+
+    /// Removes the folders of blocks that others have replaced, and of new ones whose making failed at the very end, in order. No
+    /// deletion may be accepted while there is one: a restart would bring it back.
+    pub(crate) fn remove_leftover(&self, work: &mut Work) -> Result<()> {
+        while let Some(folder) = work.leftover.first() {
+            if self.disk.exists(folder).map_err(Error::io("look for", folder))? {
+                self.remove_folder(folder)?;
+            }
+            work.leftover.remove(0);
+        }
+        Ok(())
     }
 
     fn remove_blocks(&self, blocks: &[Arc<Block>]) -> Result<()> {
@@ -361,7 +385,8 @@ impl Tenant {
     /// # Errors
     /// `Io`; nothing is deleted then.
     pub(crate) fn delete(&self, selectors: &[model::Selector], start: i64, end: i64) -> Result<()> {
-        let _work = self.work.lock();
+        let mut work = self.work.lock();
+        self.remove_leftover(&mut work)?;
         let newest = self.blocks.list().iter().map(|b| b.meta().max_time).chain(self.head.newest()).max();
         let Some(newest) = newest else { return Ok(()) };
         let end = end.min(newest);

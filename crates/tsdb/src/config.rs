@@ -87,13 +87,40 @@ impl Default for Limits {
     }
 }
 
+/// Bounds of one tenant, in place of those of all.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TenantLimits {
+    /// The tenant.
+    pub tenant: String,
+    /// Its bounds; what is not said has its default, not what `limits` says.
+    pub limits: Limits,
+}
+
+/// A down-sampled tier: aggregates of each series and step, kept longer than the samples.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TierConfig {
+    /// Length of a step; a day is a multiple of it.
+    pub resolution: PromDuration,
+    /// Blocks of the tier that are wholly older than this are deleted.
+    pub retention: PromDuration,
+}
+
+impl Default for TierConfig {
+    fn default() -> Self {
+        Self { resolution: PromDuration(5 * 60_000), retention: PromDuration(180 * 86_400_000) }
+    }
+}
+
 /// Local storage.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The data folder. Each tenant has a folder of its own in it.
     pub path: PathBuf,
-    /// Blocks wholly older than this are deleted.
+    /// Blocks wholly older than this are deleted. Age counts from now or from the newest sample of all tenants, whichever is earlier: a
+    /// clock that jumps ahead deletes nothing.
     pub retention: PromDuration,
     /// The oldest blocks are deleted while all blocks of all tenants together take more bytes than this; 0 for no bound.
     pub retention_bytes: u64,
@@ -115,10 +142,14 @@ pub struct Config {
     pub max_block_samples: u64,
     /// How many tenants there may be; 0 for no bound.
     pub max_tenants: usize,
+    /// Down-sampled tiers, finest first; none unless listed. Queries choose among them by their step.
+    pub tiers: Vec<TierConfig>,
     /// The write-ahead log.
     pub wal: WalConfig,
     /// Bounds of each tenant.
     pub limits: Limits,
+    /// Tenants with bounds of their own.
+    pub tenant_limits: Vec<TenantLimits>,
 }
 
 impl Default for Config {
@@ -136,13 +167,21 @@ impl Default for Config {
             disk_retry: PromDuration(1000),
             max_block_samples: 50_000_000_000,
             max_tenants: 1000,
+            tiers: Vec::new(),
             wal: WalConfig::default(),
             limits: Limits::default(),
+            tenant_limits: Vec::new(),
         }
     }
 }
 
 impl Config {
+    /// The bounds of a tenant.
+    pub fn limits_of(&self, tenant: &model::TenantId) -> &Limits {
+        let own = self.tenant_limits.iter().find(|own| own.tenant == tenant.as_str());
+        own.map_or(&self.limits, |own| &own.limits)
+    }
+
     /// Checks what the types cannot.
     ///
     /// # Errors
@@ -154,6 +193,37 @@ impl Config {
         }
         if self.retention.ms() < self.block_range.ms() {
             return bad("tsdb.retention must be at least tsdb.block_range");
+        }
+        for (at, tier) in self.tiers.iter().enumerate() {
+            let (step, day) = (tier.resolution.ms(), 86_400_000);
+            if step < 1000 || day % step != 0 {
+                return Err(Error::Invalid(format!(
+                    "tsdb.tiers: a day is no multiple of the resolution {}; use for instance 5m or 1h",
+                    tier.resolution
+                )));
+            }
+            if at > 0 && self.tiers[at - 1].resolution.ms() >= step {
+                return bad("tsdb.tiers must be listed from the finest resolution to the coarsest");
+            }
+            if tier.retention.ms() < self.retention.ms() {
+                return Err(Error::Invalid(format!(
+                    "tsdb.tiers: the tier of {} is kept for {}, which is less than the samples themselves ({})",
+                    tier.resolution, tier.retention, self.retention
+                )));
+            }
+        }
+        if !self.tiers.is_empty() && self.retention.ms() < 3 * 86_400_000 {
+            return bad(
+                "tsdb.retention must be at least 3d when there are tsdb.tiers: they are made of whole days",
+            );
+        }
+        for (at, own) in self.tenant_limits.iter().enumerate() {
+            if let Err(err) = model::TenantId::new(&own.tenant) {
+                return Err(Error::Invalid(format!("tsdb.tenant_limits: {err}")));
+            }
+            if self.tenant_limits[..at].iter().any(|other| other.tenant == own.tenant) {
+                return Err(Error::Invalid(format!("tsdb.tenant_limits names tenant {} twice", own.tenant)));
+            }
         }
         if self.wal.segment_bytes < 4096 {
             return bad("tsdb.wal.segment_bytes must be at least 4096");

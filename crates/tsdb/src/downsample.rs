@@ -26,6 +26,7 @@ use crate::Result;
 use crate::block::{Block, BlockMeta, BlockWriter, Tier};
 use crate::compact::{Guard, SeriesMerge, remove};
 use crate::disk::Disk;
+use crate::head::select::retain;
 
 /// What a down-sampling made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,8 @@ pub struct Downsampled {
     pub histograms_left_out: u64,
 }
 
-/// Writes the tier of `resolution_ms` for raw blocks into the new block `folder`; `meta` gives its id and level.
+/// Writes the tier of `resolution_ms` for the samples of raw blocks in `first..=last` into the new block `folder`; `meta` gives its id and
+/// level.
 ///
 /// The inputs stay what they are: the new block does not name them as its sources.
 ///
@@ -47,6 +49,7 @@ pub fn downsample(
     inputs: &[Arc<Block>],
     folder: &Path,
     mut meta: BlockMeta,
+    range: (i64, i64),
     resolution_ms: i64,
     guard: &dyn Guard,
 ) -> Result<Downsampled> {
@@ -57,7 +60,7 @@ pub fn downsample(
     }
     meta.resolution_ms = resolution_ms;
     let mut writer = BlockWriter::create(Arc::clone(disk), folder, meta)?;
-    match write(inputs, &mut writer, resolution_ms, guard) {
+    match write(inputs, &mut writer, range, resolution_ms, guard) {
         Ok(histograms_left_out) => Ok(Downsampled { meta: writer.finish()?, histograms_left_out }),
         Err(err) => {
             if let Err(second) = writer.abort() {
@@ -71,6 +74,7 @@ pub fn downsample(
 fn write(
     inputs: &[Arc<Block>],
     writer: &mut BlockWriter,
+    (first, last): (i64, i64),
     resolution_ms: i64,
     guard: &dyn Guard,
 ) -> Result<u64> {
@@ -80,6 +84,7 @@ fn write(
     let mut histograms = 0;
     while let Some(labels) = merge.next(&mut samples)? {
         remove(&mut samples, &guard.deleted(&labels));
+        retain(&mut samples, |time| (first..=last).contains(&time));
         histograms += samples.histograms.len() as u64;
         aggregate(&samples, resolution_ms, &mut tier);
         writer.add_tier(&labels, &tier)?;
@@ -109,6 +114,44 @@ pub fn aggregate(samples: &Samples, resolution_ms: i64, tier: &mut Tier) {
             tier.push(end, value);
         }
         tier.add(value, added);
+    }
+}
+
+/// Writes a tier's block anew without the rows whose step has a deleted instant.
+///
+/// # Errors
+/// As [`downsample`].
+pub fn rewrite(
+    disk: &Arc<dyn Disk>,
+    input: &Arc<Block>,
+    folder: &Path,
+    mut meta: BlockMeta,
+    guard: &dyn Guard,
+) -> Result<BlockMeta> {
+    let resolution = input.meta().resolution_ms;
+    meta.resolution_ms = resolution;
+    meta.sources = vec![input.meta().id.clone()];
+    let mut writer = BlockWriter::create(Arc::clone(disk), folder, meta)?;
+    let all = model::seam::TimeRange { start: model::Timestamp::MIN, end: model::Timestamp::MAX };
+    let mut write = || {
+        let mut tier = Tier::default();
+        for series in input.select(&[], all)? {
+            let labels = series.labels()?;
+            series.read_tier(all, &mut tier)?;
+            tier.remove(resolution, &guard.deleted(&labels));
+            writer.add_tier(&labels, &tier)?;
+            guard.check(writer.samples())?;
+        }
+        Ok(())
+    };
+    match write() {
+        Ok(()) => writer.finish(),
+        Err(err) => {
+            if let Err(second) = writer.abort() {
+                tracing::warn!(error = %second, "cannot remove an unfinished block; it is removed at the next start");
+            }
+            Err(err)
+        }
     }
 }
 
@@ -166,7 +209,7 @@ mod tests {
             writer.add_series(&labels, &samples(&points)).unwrap();
             writer.finish().unwrap();
             let raw = Block::open(&*disk, Path::new("/d/raw")).unwrap();
-            let made = downsample(&disk, &[raw], Path::new("/d/tier"), BlockMeta::new("tier", 0), resolution, &KeepAll).unwrap();
+            let made = downsample(&disk, &[raw], Path::new("/d/tier"), BlockMeta::new("tier", 0), (i64::MIN, i64::MAX), resolution, &KeepAll).unwrap();
             prop_assert_eq!(made.meta.resolution_ms, resolution);
             let block = Block::open(&*disk, Path::new("/d/tier")).unwrap();
             prop_assert!(block.verify().unwrap().is_empty());

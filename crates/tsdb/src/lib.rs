@@ -19,13 +19,16 @@
 //! | `lookup` | questions about single series of the head |
 //! | [`maintain`] | background work: what is due, and the thread that does it |
 //! | [`metrics`] | what storage counts about itself |
+//! | [`parquet`] | samples as a Parquet file |
 //! | `query` | head and blocks as one set of series |
 //! | `recovery` | a folder becomes a head again |
+//! | [`restore`] | a snapshot becomes a data folder |
 //! | `retention` | which blocks are to be deleted |
 //! | `seam` | `model::Appender` and `model::Querier` |
 //! | `snapshot` | a copy of the data folder, made while the database runs |
 //! | [`stats`] | numbers of a tenant's head and of what its labels cost |
 //! | `tenant` | one tenant's head, log and files |
+//! | `tiers` | when tiers are made, and which of them answers a query |
 //! | `tombstones` | deletions that are not physical yet |
 //! | [`tools`] | looking at blocks from outside: list, verify, dump, analyze |
 //! | `wal` | the write-ahead log and the series log |
@@ -40,19 +43,24 @@ pub mod disk;
 pub mod downsample;
 pub mod error;
 pub mod export;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod head;
 pub mod import;
 mod index;
 mod lookup;
 pub mod maintain;
 pub mod metrics;
+pub mod parquet;
 mod query;
 mod recovery;
+pub mod restore;
 mod retention;
 mod seam;
 mod snapshot;
 pub mod stats;
 mod tenant;
+mod tiers;
 mod tombstones;
 pub mod tools;
 mod wal;

@@ -41,6 +41,8 @@ pub(crate) enum Task {
     Clean,
     /// Merge blocks while some are due.
     Compact,
+    /// Make down-sampled tiers of complete days.
+    Tiers,
 }
 
 /// Bytes of a sample in memory, about.
@@ -63,6 +65,9 @@ pub(crate) fn plan(facts: &Facts, config: &Config, now: i64) -> Vec<Task> {
         tasks.push(Task::Clean);
     }
     tasks.push(Task::Compact);
+    if !config.tiers.is_empty() {
+        tasks.push(Task::Tiers);
+    }
     tasks
 }
 
@@ -90,6 +95,7 @@ impl Tenant {
                 while self.compact_once()? {}
                 Ok(())
             }
+            Task::Tiers => self.make_tiers().map(drop),
         }
     }
 }
@@ -121,8 +127,11 @@ impl Db {
             owners.extend(tenant.blocks.list().iter().map(|b| (Arc::clone(tenant), b.meta().clone())));
         }
         let metas: Vec<BlockMeta> = owners.iter().map(|(_, meta)| meta.clone()).collect();
-        let oldest = now - self.config().retention.ms();
-        let expired = retention::expired(&metas, oldest.ms(), self.config().retention_bytes);
+        // A clock that has jumped ahead must not make everything old.
+        let newest =
+            tenants.iter().filter_map(|t| t.head.newest()).chain(metas.iter().map(|m| m.max_time)).max();
+        let age_from = newest.map_or(now.ms(), |newest| newest.min(now.ms()));
+        let expired = retention::expired(&metas, self.config(), age_from);
         for tenant in &tenants {
             let of_tenant = expired.iter().filter(|&&at| owners[at].0.id == tenant.id);
             let ids: BTreeSet<String> = of_tenant.map(|&at| owners[at].1.id.clone()).collect();
@@ -224,5 +233,7 @@ mod tests {
         assert_eq!(check(&Facts { unsealed: 1 << 40, ..facts.clone() }, 1001), [Task::Seal, Task::Compact]);
         let cut = Facts { due_cut: Some(7), deletions: true, ..facts };
         assert_eq!(check(&cut, 1001), [Task::Cut(7), Task::Clean, Task::Compact]);
+        let tiers = Config { tiers: vec![Default::default()], ..Config::default() };
+        assert_eq!(plan(&cut, &tiers, 1001), [Task::Cut(7), Task::Clean, Task::Compact, Task::Tiers]);
     }
 }

@@ -66,6 +66,8 @@ pub struct Metrics {
     pub seals: Counter,
     /// Blocks cut from the head.
     pub blocks_cut: Counter,
+    /// Days of a down-sampled tier made.
+    pub tiers_made: Counter,
     /// Blocks deleted by retention.
     pub blocks_deleted: Counter,
     /// Blocks on disk.
@@ -100,6 +102,7 @@ impl Metrics {
             replayed_samples: Counter::default(),
             seals: Counter::default(),
             blocks_cut: Counter::default(),
+            tiers_made: Counter::default(),
             blocks_deleted: Counter::default(),
             blocks: Gauge::default(),
             blocks_bytes: Gauge::default(),
@@ -148,6 +151,7 @@ impl Metrics {
         r.register("tsdb_replayed_samples", "Samples read back from logs at recovery", m.replayed_samples);
         r.register("tsdb_seals", "Sealed files written", m.seals);
         r.register("tsdb_blocks_cut", "Blocks cut from the head", m.blocks_cut);
+        r.register("tsdb_tiers_made", "Days of a down-sampled tier made", m.tiers_made);
         r.register("tsdb_blocks_deleted", "Blocks deleted by retention", m.blocks_deleted);
         r.register("tsdb_blocks", "Blocks on disk", m.blocks);
         r.register_with_unit("tsdb_blocks_size", "Blocks on disk", Unit::Bytes, m.blocks_bytes);

@@ -9,12 +9,13 @@ use model::budget::Reservation;
 use model::seam::{Select, Selected, SeriesExemplars, SeriesSet, TimeRange};
 use model::{Budget, Labels, Matcher, Samples, SeamError, Selector, Timestamp};
 
-use crate::block::{Block, BlockSeries};
+use crate::block::{Block, BlockMeta, BlockSeries, Tier};
 use crate::compact;
 use crate::error::Result;
 use crate::head::group::mix;
-use crate::head::select::{GroupSnapshot, HeadSelected, HeadSeries, append, retain};
+use crate::head::select::{GroupSnapshot, HeadSelected, HeadSeries, append, retain, times_hash};
 use crate::tenant::Tenant;
+use crate::tiers::{self, Sources, View};
 
 /// Warning of an answer that a limit has cut.
 pub(crate) const TRUNCATED: &str = "results truncated due to limit";
@@ -29,6 +30,9 @@ pub(crate) struct DbSeries {
     range: Option<TimeRange>,
     /// Samples before this in the head are in blocks.
     min_valid: i64,
+    /// Series of tiers, by series and then time: what answers instead of raw samples.
+    in_tiers: Vec<TierPart>,
+    sources: Sources,
     _held: Option<Reservation>,
 }
 
@@ -38,8 +42,34 @@ struct Found {
     head: Option<(u32, u32)>,
     /// Where its series in blocks end in `in_blocks`; they start where those of the series before end.
     blocks_end: usize,
+    /// Where its parts in `in_tiers` end.
+    tiers_end: usize,
     /// Ranges that are deleted.
     deleted: Vec<(i64, i64)>,
+}
+
+/// A series of a tier's block, and from when to when it answers.
+struct TierPart {
+    series: BlockSeries,
+    resolution: i64,
+    first: i64,
+    last: i64,
+}
+
+impl DbSeries {
+    /// Reads what tiers say of a series, ascending in time.
+    fn read_tiers(&self, index: usize, out: &mut Samples) -> Result<()> {
+        let from = index.checked_sub(1).map_or(0, |before| self.series[before].tiers_end);
+        let (mut tier, mut last) = (Tier::default(), None);
+        for part in &self.in_tiers[from..self.series[index].tiers_end] {
+            let range = TimeRange { start: Timestamp(part.first), end: Timestamp(part.last) };
+            part.series.read_tier(range, &mut tier)?;
+            tier.remove(part.resolution, &self.series[index].deleted);
+            tiers::show(&tier, part.resolution, self.sources.view.unwrap_or(View::Last), &mut last, out);
+        }
+        out.times_id = times_hash(&out.times);
+        Ok(())
+    }
 }
 
 impl SeriesSet for DbSeries {
@@ -84,6 +114,14 @@ impl SeriesSet for DbSeries {
             }
         }
         compact::remove(out, &found.deleted);
+        if !self.sources.is_raw() {
+            retain(out, |time| self.sources.is_raw_at(time));
+            let raw = std::mem::take(out);
+            let mut old = Samples::default();
+            self.read_tiers(index, &mut old)?;
+            compact::merge(&[&old, &raw], out);
+            out.times_id = times_hash(&out.times);
+        }
         Ok(())
     }
 }
@@ -108,7 +146,26 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
     let mut series = Vec::with_capacity(in_head.len());
     let mut warnings = Vec::new();
     let mut numbered: Vec<(u32, BlockSeries)> = Vec::new();
-    let overlapping: Vec<_> = blocks.iter().filter(|block| block.meta().overlaps(start, end)).collect();
+    let mut of_tiers: Vec<(u32, TierPart)> = Vec::new();
+    let metas: Vec<BlockMeta> = match blocks.iter().any(|block| block.meta().resolution_ms > 0) {
+        true => blocks.iter().map(|block| block.meta().clone()).collect(),
+        false => Vec::new(),
+    };
+    let sources = tiers::choose(&metas, &select.hints, start, end);
+    if let Some((until, resolution)) = sources.coarsest().filter(|_| !sources.exact) {
+        warnings.push(format!(
+            "values until {} come from a tier with one value every {}",
+            Timestamp(until),
+            model::duration::PromDuration(resolution)
+        ));
+    }
+    let is_wanted = |block: &Block| {
+        let meta = block.meta();
+        meta.overlaps(start, end)
+            && (meta.resolution_ms == 0
+                || sources.of_tier(meta.resolution_ms).any(|(first, last)| meta.overlaps(first, last)))
+    };
+    let overlapping: Vec<_> = blocks.iter().filter(|block| is_wanted(block)).collect();
     let hasher = tenant.head.hasher;
     let mut by_hash: HashMap<u128, u32> = HashMap::new();
     if !overlapping.is_empty() {
@@ -121,6 +178,7 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
             labels: found.labels,
             head: Some((found.group, found.column)),
             blocks_end: 0,
+            tiers_end: 0,
             deleted,
         });
     }
@@ -143,11 +201,18 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
                     charge((labels.as_encoded().len() + size_of::<Found>() + 32) as u64)?;
                     let deleted = tombstones.ranges(&labels);
                     by_hash.insert(hash, series.len() as u32);
-                    series.push(Found { labels, head: None, blocks_end: 0, deleted });
+                    series.push(Found { labels, head: None, blocks_end: 0, tiers_end: 0, deleted });
                     series.len() as u32 - 1
                 }
             };
-            numbered.push((at, one));
+            let resolution = block.meta().resolution_ms;
+            if resolution == 0 {
+                numbered.push((at, one));
+                continue;
+            }
+            for (first, last) in sources.of_tier(resolution).filter(|(a, b)| block.meta().overlaps(*a, *b)) {
+                of_tiers.push((at, TierPart { series: one.clone(), resolution, first, last }));
+            }
         }
     }
     numbered.sort_by_key(|(at, _)| *at);
@@ -160,7 +225,19 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
         found.blocks_end = end_at;
     }
     let in_blocks = numbered.into_iter().map(|(_, series)| series).collect();
-    let series = DbSeries { groups, series, in_blocks, range: Some(range), min_valid, _held: Some(held) };
+    of_tiers.sort_by_key(|(at, part)| (*at, part.series.block_min_time().max(part.first)));
+    let mut ends = of_tiers.iter().map(|(at, _)| *at).peekable();
+    let mut end_at = 0;
+    for (at, found) in series.iter_mut().enumerate() {
+        while ends.next_if(|&of| of as usize == at).is_some() {
+            end_at += 1;
+        }
+        found.tiers_end = end_at;
+    }
+    let in_tiers = of_tiers.into_iter().map(|(_, part)| part).collect();
+    let range = Some(range);
+    let series =
+        DbSeries { groups, series, in_blocks, range, min_valid, in_tiers, sources, _held: Some(held) };
     Ok(Selected { series: Arc::new(series), warnings })
 }
 

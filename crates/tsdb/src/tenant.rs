@@ -22,7 +22,7 @@ use crate::wal::frame;
 use crate::wal::record::{put_exemplar, put_metadata};
 use crate::wal::replay::replay;
 use crate::wal::series_log::SeriesLog;
-use crate::wal::{Wal, WalArgs};
+use crate::wal::{Memory, Wal, WalArgs};
 
 /// One tenant's storage.
 pub(crate) struct Tenant {
@@ -30,7 +30,7 @@ pub(crate) struct Tenant {
     pub(crate) dir: PathBuf,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) config: Arc<Config>,
-    pub(crate) head: Head,
+    pub(crate) head: Arc<Head>,
     pub(crate) wal: Wal,
     pub(crate) blocks: Blocks,
     pub(crate) tombstones: RwLock<Arc<Tombstones>>,
@@ -51,6 +51,10 @@ pub(crate) struct Work {
     dropped: usize,
     /// Number in the name of the newest block.
     pub(crate) last_block: u64,
+    /// Folders of blocks that were replaced, or failed when they were all but whole: still to be removed, in this order.
+    pub(crate) leftover: Vec<PathBuf>,
+    /// Tiers that were made or found to be empty: resolution and day.
+    pub(crate) tiers_done: std::collections::BTreeSet<(i64, i64)>,
     encoder: Encoder,
 }
 
@@ -81,13 +85,14 @@ impl Tenant {
         metrics.add_tenant(id.as_str());
         let mut found = Recovered { tenants: 1, ..Recovered::default() };
         let (head, series_log, series_log_number) =
-            recovery::series(disk, &dir, &wal_dir, &config.limits, &mut found)?;
+            recovery::series(disk, &dir, &wal_dir, config.limits_of(id), &mut found)?;
         let cut = blocks::read_cut(disk, &dir)?;
         head.min_valid.store(cut, Ordering::Relaxed);
         head.accept_from.store(cut, Ordering::Relaxed);
         let tombstones = Tombstones::load(disk, &dir)?;
         let blocks = Blocks::open(disk, &dir, &mut found)?;
         let next_sealed = recovery::sealed_files(disk, &dir, &sealed_dir, &head, &mut found)?;
+        let head = Arc::new(head);
         let mut into = IntoHead::new(&head);
         recovery::meta(disk, &dir, &mut into, &mut found)?;
         let replayed = replay(disk, &wal_dir, &mut into)?;
@@ -97,6 +102,7 @@ impl Tenant {
         found.segments += replayed.segments;
         found.torn_bytes += replayed.torn_bytes;
         found.series = head.index.read().len();
+        head.note_empty();
         let wal = Wal::start(WalArgs {
             disk: Arc::clone(disk),
             dir: wal_dir,
@@ -107,6 +113,7 @@ impl Tenant {
             metrics: metrics.clone(),
             next_number: replayed.next_number,
             series_log,
+            memory: Arc::clone(&head) as Arc<dyn Memory>,
         })?;
         let labels = TenantLabels { tenant: id.as_str().to_owned() };
         metrics.head_series.get_or_create(&labels).set(found.series as i64);
@@ -125,6 +132,8 @@ impl Tenant {
                 series_log_number,
                 dropped: 0,
                 last_block: 0,
+                leftover: Vec::new(),
+                tiers_done: Default::default(),
                 encoder: Encoder::default(),
             }),
             last_seal: AtomicI64::new(clock.now().ms()),
@@ -152,7 +161,7 @@ impl Tenant {
         self.wal.admit()?;
         let _gate = self.head.gate.read();
         let rules = Rules {
-            limits: &self.config.limits,
+            limits: self.config.limits_of(&self.id),
             oldest: self.head.oldest_accepted(now, self.config.out_of_order_window.ms()),
             newest: now.saturating_add(self.config.future_limit.ms()),
         };
@@ -194,9 +203,10 @@ impl Tenant {
 
     /// Whether there was anything, and the first log segment that is still needed.
     pub(crate) fn write_seal(&self, work: &mut Work) -> Result<(bool, u64)> {
-        // What is in the log before `next` is in memory now, or sealed.
-        let next = self.wal.rotate()?;
-        self.head.unsealed.store(0, Ordering::Relaxed);
+        // With no batch under way: what is taken is what the log has before `next`, neither more nor less.
+        let gate = self.head.gate.write();
+        let rotation = self.wal.begin_rotate()?;
+        let unsealed = self.head.unsealed.swap(0, Ordering::Relaxed);
         let groups = self.head.all_groups();
         let mut any = false;
         for group in &groups {
@@ -206,6 +216,24 @@ impl Tenant {
                 any = true;
             }
         }
+        drop(gate);
+        let put_back = || {
+            for group in &groups {
+                let mut state = group.state.lock();
+                if let Some(older) = state.sealing.take() {
+                    let columns = state.series.len();
+                    state.rows.put_back(&older, columns);
+                }
+            }
+            self.head.unsealed.fetch_add(unsealed, Ordering::Relaxed);
+        };
+        let next = match rotation.wait() {
+            Ok(next) => next,
+            Err(err) => {
+                put_back();
+                return Err(err);
+            }
+        };
         if any {
             let dir = self.dir.join("sealed");
             let number = work.next_sealed;
@@ -238,13 +266,7 @@ impl Tenant {
                     }
                 }
                 Err(err) => {
-                    for group in &groups {
-                        let mut state = group.state.lock();
-                        if let Some(older) = state.sealing.take() {
-                            let columns = state.series.len();
-                            state.rows.put_back(&older, columns);
-                        }
-                    }
+                    put_back();
                     return Err(err);
                 }
             }

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::seam::TimeRange;
-use model::{Labels, Matcher, Samples};
+use model::{Labels, Matcher, Samples, TenantId};
 
 use crate::block::{Block, BlockMeta, BlockStats, META_FILE, NameStats, PairStats, TMP_SUFFIX};
 use crate::disk::Disk;
+use crate::head::sealed;
+use crate::wal;
 use crate::{Error, Result};
 
 /// A folder that is a block, or should be one.
@@ -44,11 +46,11 @@ pub fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<Listed>> {
 /// What a verification found.
 #[derive(Debug)]
 pub struct Verified {
-    /// The block's folder.
+    /// The block's folder, or the file.
     pub folder: PathBuf,
     /// Each damaged part, with file and offset; empty when every byte is as it was written.
     pub damage: Vec<Error>,
-    /// Samples in the block as its meta file says; 0 when that cannot be read.
+    /// Samples in the block as its meta file says, or in the sealed file; 0 when that cannot be read, and for logs.
     pub samples: u64,
 }
 
@@ -66,6 +68,142 @@ pub fn verify(disk: &dyn Disk, folder: &Path) -> Result<Verified> {
         }
         Err(err) => Err(err),
     }
+}
+
+/// A tenant's folder below a data folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantFolder {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Its folder.
+    pub folder: PathBuf,
+}
+
+/// The tenants of a data folder.
+///
+/// # Errors
+/// `Io` when the folder cannot be listed.
+pub fn tenants(disk: &dyn Disk, data: &Path) -> Result<Vec<TenantFolder>> {
+    let mut found = Vec::new();
+    for entry in disk.list(data).map_err(Error::io("list", data))?.into_iter().filter(|e| e.is_dir) {
+        let folder = data.join(&entry.name);
+        let is_tenant = ["wal", "sealed", "blocks"].iter().any(|part| {
+            // What cannot be looked for is looked into, and fails there with its reason.
+            disk.exists(&folder.join(part)).unwrap_or(true)
+        });
+        if let (true, Ok(tenant)) = (is_tenant, TenantId::new(&entry.name)) {
+            found.push(TenantFolder { tenant, folder });
+        }
+    }
+    Ok(found)
+}
+
+/// Files of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// How many.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Sealed files, then files of the logs, of a tenant's folder.
+///
+/// # Errors
+/// `Io`.
+pub fn head_files(disk: &dyn Disk, tenant: &Path) -> Result<(Files, Files)> {
+    let count = |folder: PathBuf, suffixes: &[&str]| -> Result<Files> {
+        let mut files = Files::default();
+        if !disk.exists(&folder).map_err(Error::io("look for", &folder))? {
+            return Ok(files);
+        }
+        for entry in disk.list(&folder).map_err(Error::io("list", &folder))? {
+            if suffixes.iter().any(|suffix| entry.name.ends_with(suffix)) {
+                files.count += 1;
+                files.bytes += entry.len;
+            }
+        }
+        Ok(files)
+    };
+    Ok((count(tenant.join("sealed"), &[".sealed"])?, count(tenant.join("wal"), &[".wal", ".log"])?))
+}
+
+/// Verifies a data folder that nobody writes: every block, sealed file and log of every tenant, in that order. A torn end of the last log
+/// segment is no damage: it was never acknowledged.
+///
+/// # Errors
+/// `Io`; damage is the answer.
+pub fn verify_data(disk: &Arc<dyn Disk>, data: &Path) -> Result<Vec<Verified>> {
+    let mut found = Vec::new();
+    for TenantFolder { folder, .. } in tenants(&**disk, data)? {
+        let blocks = folder.join("blocks");
+        if disk.exists(&blocks).map_err(Error::io("look for", &blocks))? {
+            for block in list(&**disk, &blocks)?.into_iter().filter(|block| !block.unfinished) {
+                found.push(verify(&**disk, &block.folder)?);
+            }
+        }
+        let sealed = folder.join("sealed");
+        if disk.exists(&sealed).map_err(Error::io("look for", &sealed))? {
+            for entry in disk.list(&sealed).map_err(Error::io("list", &sealed))? {
+                if let Some(number) = sealed::file_number(&entry.name) {
+                    found.push(verify_sealed(disk, sealed.join(&entry.name), number)?);
+                }
+            }
+        }
+        let wal = folder.join("wal");
+        if disk.exists(&wal).map_err(Error::io("look for", &wal))? {
+            let entries = disk.list(&wal).map_err(Error::io("list", &wal))?;
+            let last = entries.iter().rfind(|e| e.name.ends_with(".wal")).map(|e| e.name.clone());
+            for entry in entries {
+                let header = match entry.name.rsplit('.').next() {
+                    Some("wal") => wal::SEGMENT_HEADER,
+                    Some("log") => wal::series_log::HEADER,
+                    _ => continue,
+                };
+                let may_be_torn = Some(&entry.name) == last.as_ref() || entry.name.ends_with(".log");
+                found.push(verify_log(&**disk, wal.join(&entry.name), header, may_be_torn)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn verify_sealed(disk: &Arc<dyn Disk>, path: PathBuf, number: u64) -> Result<Verified> {
+    let (mut damage, mut samples) = (Vec::new(), 0);
+    match sealed::open_file(disk, &path, number) {
+        Ok(chunks) => {
+            let mut column_samples = Samples::default();
+            for (_, chunk) in chunks {
+                let read = chunk.open().and_then(|open| {
+                    for column in open.columns() {
+                        column_samples.clear();
+                        open.read(column, &mut column_samples)?;
+                        samples += column_samples.len() as u64;
+                    }
+                    Ok(())
+                });
+                damage.extend(read.err());
+            }
+        }
+        Err(err @ Error::Corrupt { .. }) => damage.push(err),
+        Err(err) => return Err(err),
+    }
+    Ok(Verified { folder: path, damage, samples })
+}
+
+fn verify_log(disk: &dyn Disk, path: PathBuf, header: usize, may_be_torn: bool) -> Result<Verified> {
+    let bytes = disk.read(&path).map_err(Error::io("read", &path))?;
+    let mut damage = Vec::new();
+    if bytes.len() >= header {
+        let mut frames = wal::frame::Frames::new(&bytes, header);
+        while let Ok(Some(_)) = frames.next() {}
+        let good = frames.offset();
+        if good < bytes.len() && (!may_be_torn || wal::frame::good_behind(&bytes, good)) {
+            damage.push(Error::corrupt(&path, good as u64, "a frame does not match its checksum"));
+        }
+    }
+    // A file that is shorter than its header was created and never begun.
+    Ok(Verified { folder: path, damage, samples: 0 })
 }
 
 /// Calls `each` with every series that passes all matchers and its samples in `range` (both ends included), in label

@@ -16,3 +16,4 @@ mod push;
 mod query_api;
 mod reload;
 mod scraping;
+mod tsdb_tools;

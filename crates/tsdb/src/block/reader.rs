@@ -714,6 +714,11 @@ impl BlockSeries {
             .map_err(found.block.index_corrupt())
     }
 
+    /// The first time in the series' block.
+    pub(crate) fn block_min_time(&self) -> i64 {
+        self.found.block.meta.min_time
+    }
+
     /// Clears `out` and fills it with the rows of a down-sampled series in `range`, both ends included.
     ///
     /// # Errors

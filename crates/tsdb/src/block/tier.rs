@@ -96,6 +96,21 @@ impl Tier {
         }
     }
 
+    /// Drops the rows whose step `(time - resolution, time]` has an instant in one of `ranges` (both ends included).
+    pub(crate) fn remove(&mut self, resolution: i64, ranges: &[(i64, i64)]) {
+        let gone = |end: i64| ranges.iter().any(|&(from, to)| from <= end && to > end - resolution);
+        if ranges.is_empty() || !self.times.iter().any(|&end| gone(end)) {
+            return;
+        }
+        let keep: Vec<bool> = self.times.iter().map(|&end| !gone(end)).collect();
+        let mut at = keep.iter();
+        self.times.retain(|_| *at.next().unwrap_or(&true));
+        for column in self.columns_mut() {
+            let mut at = keep.iter();
+            column.retain(|_| *at.next().unwrap_or(&true));
+        }
+    }
+
     /// Appends the payload of the rows in `range`.
     pub(super) fn encode(&self, range: std::ops::Range<usize>, out: &mut Vec<u8>) {
         let mut bytes = Vec::new();

@@ -70,8 +70,16 @@ impl Head {
         };
         let places = self.resolve(wal, batch, rules, &mut outcome);
         let mut pushed = outcome.created > 0;
-        let mut runs =
-            Runs { head: self, wal, rules, max_time: i64::MIN, logged: Vec::new(), records: Vec::new() };
+        let mut runs = Runs {
+            head: self,
+            wal,
+            rules,
+            max_time: i64::MIN,
+            logged: Vec::new(),
+            records: Vec::new(),
+            same_time: Vec::new(),
+            slow: Vec::new(),
+        };
         pushed |= runs.floats(batch, &places, &mut outcome);
         pushed |= runs.extras(batch, &places, &mut outcome);
         let max_time = runs.max_time;
@@ -388,6 +396,10 @@ struct Runs<'a> {
     /// Accepted samples of the run that go into the log: in order, and out of order.
     logged: Vec<LogFloat>,
     records: Vec<u8>,
+    /// Samples of one time: column, value, series of the batch.
+    same_time: Vec<(u32, f64, u32)>,
+    /// Those of them that are not simply newer than all of their series.
+    slow: Vec<u32>,
 }
 
 impl Runs<'_> {
@@ -441,38 +453,53 @@ impl Runs<'_> {
         state.enter_epoch(epoch);
         self.logged.clear();
         let mut late: Vec<LogFloat> = Vec::new();
-        for sample in run {
-            let (_, column) = split(places[sample.series as usize]);
-            let (time, value) = (sample.time, sample.value);
-            if !self.in_bounds(time, sample.series, outcome) {
+        let mut again = false;
+        let mut same_time = std::mem::take(&mut self.same_time);
+        let mut run = run.peekable();
+        // Samples of one time go into one row.
+        while let Some(&model::batch::FloatSample { time, .. }) = run.peek() {
+            same_time.clear();
+            while let Some(sample) = run.next_if(|sample| sample.time == time) {
+                let (_, column) = split(places[sample.series as usize]);
+                same_time.push((column, sample.value, sample.series));
+            }
+            if !self.in_bounds(time, &same_time, outcome) {
                 continue;
             }
-            if state.series[column as usize] == GONE {
-                outcome.appended.unknown_refs.push(sample.series);
-                continue;
-            }
-            let base = state.base(column);
-            let placed = state.put_float(column, time, value, len);
-            match placed {
-                Placed::InOrder => {
-                    state.set_logged(column);
-                    self.logged.push(LogFloat { column, time, value, base });
-                }
-                // The first try may have failed to reach the log: log it again.
-                Placed::OutOfOrder | Placed::Same => {
-                    late.push(LogFloat { column, time, value, base: 0.0 });
-                    outcome.out_of_order += u64::from(placed == Placed::OutOfOrder);
-                }
-                Placed::Conflict => {
-                    reject_conflict(outcome, sample.series, time);
+            let logged_before = self.logged.len();
+            self.slow.clear();
+            state.put_newest(time, &same_time, len, &mut self.logged, &mut self.slow);
+            outcome.appended.accepted += self.logged.len() - logged_before;
+            for &at in &self.slow {
+                let (column, value, series) = same_time[at as usize];
+                if state.series[column as usize] == GONE {
+                    outcome.appended.unknown_refs.push(series);
                     continue;
                 }
+                let base = state.base(column);
+                match state.put_float(column, time, value, len) {
+                    Placed::InOrder => {
+                        state.set_logged(column);
+                        self.logged.push(LogFloat { column, time, value, base });
+                    }
+                    Placed::OutOfOrder => {
+                        late.push(LogFloat { column, time, value, base: 0.0 });
+                        outcome.out_of_order += 1;
+                    }
+                    // In the log, or on its way there: the ticket waits for that.
+                    Placed::Same => again = true,
+                    Placed::Conflict => {
+                        reject_conflict(outcome, series, time);
+                        continue;
+                    }
+                }
+                outcome.appended.accepted += 1;
             }
-            outcome.appended.accepted += 1;
             self.max_time = self.max_time.max(time);
         }
+        self.same_time = same_time;
         if self.logged.is_empty() && late.is_empty() {
-            return false;
+            return again;
         }
         self.head.unsealed.fetch_add((self.logged.len() + late.len()) as u64, Ordering::Relaxed);
         self.records.clear();
@@ -489,22 +516,24 @@ impl Runs<'_> {
         true
     }
 
-    fn in_bounds(&self, time: i64, series: u32, outcome: &mut Outcome) -> bool {
-        if time < self.rules.oldest {
-            let oldest = self.rules.oldest;
-            outcome.reject(series, Some(time), RejectReason::TooOld, 1, || {
-                format!("the sample at {time} is older than the oldest accepted time {oldest}; raise tsdb.out_of_order_window to accept it")
-            });
-            return false;
+    /// Whether `time` is acceptable; refuses the samples `(column, value, series)` if not.
+    fn in_bounds(&self, time: i64, samples: &[(u32, f64, u32)], outcome: &mut Outcome) -> bool {
+        let (oldest, newest) = (self.rules.oldest, self.rules.newest);
+        if (oldest..=newest).contains(&time) {
+            return true;
         }
-        if time > self.rules.newest {
-            let newest = self.rules.newest;
-            outcome.reject(series, Some(time), RejectReason::TooNew, 1, || {
-                format!("the sample at {time} is after the newest accepted time {newest}; correct the sender's clock or raise tsdb.future_limit")
-            });
-            return false;
+        for &(_, _, series) in samples {
+            if time < oldest {
+                outcome.reject(series, Some(time), RejectReason::TooOld, 1, || {
+                    format!("the sample at {time} is older than the oldest accepted time {oldest}; raise tsdb.out_of_order_window to accept it")
+                });
+            } else {
+                outcome.reject(series, Some(time), RejectReason::TooNew, 1, || {
+                    format!("the sample at {time} is after the newest accepted time {newest}; correct the sender's clock or raise tsdb.future_limit")
+                });
+            }
         }
-        true
+        false
     }
 
     /// Stores histogram samples and start timestamps.
@@ -520,7 +549,7 @@ impl Runs<'_> {
                 let mut logged = Vec::new();
                 for sample in run {
                     let (_, column) = split(places[sample.series as usize]);
-                    if !this.in_bounds(sample.time, sample.series, outcome) {
+                    if !this.in_bounds(sample.time, &[(column, 0.0, sample.series)], outcome) {
                         continue;
                     }
                     if let Err(err) = sample.histogram.validate() {
@@ -538,7 +567,12 @@ impl Runs<'_> {
                             continue;
                         }
                         Placed::OutOfOrder => outcome.out_of_order += 1,
-                        Placed::InOrder | Placed::Same => {}
+                        Placed::InOrder => {}
+                        Placed::Same => {
+                            outcome.appended.accepted += 1;
+                            pushed = true;
+                            continue;
+                        }
                     }
                     logged.push((column, sample.time, Arc::clone(&sample.histogram)));
                     outcome.appended.accepted += 1;

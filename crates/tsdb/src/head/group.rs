@@ -10,6 +10,7 @@ use model::{Histogram, Samples};
 use parking_lot::Mutex;
 
 use super::sealed::Chunk;
+use crate::wal::record::LogFloat;
 
 /// One time and its values.
 #[derive(Clone, Debug)]
@@ -81,6 +82,24 @@ impl Row {
                 values[at] = value;
                 present[at / 64] |= 1 << (at % 64);
                 *count += 1;
+            }
+        }
+    }
+
+    /// Takes the value of a column away.
+    fn unset(&mut self, column: u32) {
+        match &mut self.cells {
+            Cells::Sparse(list) => {
+                if let Ok(at) = list.binary_search_by_key(&column, |(c, _)| *c) {
+                    list.remove(at);
+                }
+            }
+            Cells::Dense { present, count, .. } => {
+                let (word, bit) = (column as usize / 64, 1u64 << (column % 64));
+                if let Some(word) = present.get_mut(word).filter(|word| **word & bit != 0) {
+                    *word &= !bit;
+                    *count -= 1;
+                }
             }
         }
     }
@@ -263,6 +282,34 @@ impl Rows {
         }
     }
 
+    /// Takes samples out again: floats and histograms `(column, time)`, start timestamps `(column, time)`.
+    pub(crate) fn remove(&mut self, floats: &[(u32, i64)], histograms: &[(u32, i64)], starts: &[(u32, i64)]) {
+        for &(column, time) in floats {
+            if let Ok(at) = self.rows.binary_search_by_key(&time, |row| row.time) {
+                Arc::make_mut(&mut self.rows[at]).unset(column);
+            }
+        }
+        self.rows.retain(|row| row.len() > 0);
+        if let Some(extras) = self.extras.as_mut().filter(|_| !histograms.is_empty() || !starts.is_empty()) {
+            let extras = Arc::make_mut(extras);
+            let mut wanted = counts(histograms);
+            retain_from_back(&mut extras.histograms, |(column, time, _)| wanted.take((*column, *time)));
+            let mut wanted = counts(starts);
+            retain_from_back(&mut extras.starts, |(column, time, _)| wanted.take((*column, *time)));
+            if extras.histograms.is_empty() && extras.starts.is_empty() {
+                self.extras = None;
+            }
+        }
+    }
+
+    /// The newest sample of a column: its time, and its value if it is a float.
+    pub(crate) fn newest(&self, column: u32) -> Option<(i64, Option<f64>)> {
+        let float = self.rows.iter().rev().find_map(|row| Some((row.time, Some(row.get(column)?))));
+        let histograms = self.extras.iter().flat_map(|extras| &extras.histograms);
+        let histogram = histograms.filter(|(c, ..)| *c == column).map(|(_, time, _)| (*time, None));
+        histogram.chain(float).max_by_key(|(time, _)| *time)
+    }
+
     fn float_at(&self, column: u32, time: i64) -> Option<f64> {
         let at = self.rows.binary_search_by_key(&time, |row| row.time).ok()?;
         self.rows[at].get(column)
@@ -272,6 +319,34 @@ impl Rows {
         let extras = self.extras.as_ref()?;
         extras.histograms.iter().rev().find(|(c, t, _)| *c == column && *t == time).map(|(_, _, h)| h)
     }
+}
+
+/// How many of each are still to be taken.
+struct Wanted(hashbrown::HashMap<(u32, i64), usize>);
+
+impl Wanted {
+    fn take(&mut self, place: (u32, i64)) -> bool {
+        self.0.get_mut(&place).is_some_and(|left| {
+            let take = *left > 0;
+            *left -= usize::from(take);
+            take
+        })
+    }
+}
+
+fn counts(places: &[(u32, i64)]) -> Wanted {
+    let mut wanted = Wanted(hashbrown::HashMap::new());
+    for place in places {
+        *wanted.0.entry(*place).or_default() += 1;
+    }
+    wanted
+}
+
+/// Drops what `gone` says, asking for the newest first.
+fn retain_from_back<T>(list: &mut Vec<T>, mut gone: impl FnMut(&T) -> bool) {
+    list.reverse();
+    list.retain(|item| !gone(item));
+    list.reverse();
 }
 
 /// What became of a sample.
@@ -348,6 +423,40 @@ impl GroupState {
     #[inline]
     pub(crate) fn set_logged(&mut self, column: u32) {
         self.logged[column as usize / 64] |= 1 << (column % 64);
+    }
+
+    /// Puts samples `(column, value, _)` of one time into their row where that is newer than all of their series, and gives them
+    /// to the log; the places of the others go to `slow`.
+    pub(crate) fn put_newest(
+        &mut self,
+        time: i64,
+        samples: &[(u32, f64, u32)],
+        expected: usize,
+        logged: &mut Vec<LogFloat>,
+        slow: &mut Vec<u32>,
+    ) {
+        let columns = self.series.len();
+        let mut row: Option<&mut Row> = None;
+        let mut rows = Some(&mut self.rows);
+        for (at, &(column, value, _)) in samples.iter().enumerate() {
+            let place = column as usize;
+            if time <= self.last_time[place] || self.series[place] == GONE {
+                slow.push(at as u32);
+                continue;
+            }
+            if let Some(rows) = rows.take() {
+                row = Some(rows.at(time, expected, columns));
+            }
+            if let Some(row) = &mut row {
+                row.set(column, value, columns);
+            }
+            let (word, bit) = (place / 64, 1u64 << (place % 64));
+            let base = if self.logged[word] & bit == 0 { 0.0 } else { self.last_value[place] };
+            self.logged[word] |= bit;
+            self.last_time[place] = time;
+            self.last_value[place] = value;
+            logged.push(LogFloat { column, time, value, base });
+        }
     }
 
     /// Puts a float sample in its place.

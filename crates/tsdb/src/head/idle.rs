@@ -50,6 +50,8 @@ impl Head {
                 groups.by_target.remove(&target);
             }
         }
+        // Those without a sample were dropped with the rest.
+        self.some_empty.store(false, std::sync::atomic::Ordering::Relaxed);
         if !dropped.is_empty() {
             self.meta.lock().retain(|series: SeriesRef| !dropped.contains(&series));
         }

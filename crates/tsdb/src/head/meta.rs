@@ -66,6 +66,34 @@ impl Meta {
         (true, true)
     }
 
+    /// Takes an exemplar out again.
+    pub(crate) fn remove_exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar) {
+        let same = |(s, e): &(SeriesRef, Exemplar)| {
+            *s == series
+                && e.at == exemplar.at
+                && e.value.to_bits() == exemplar.value.to_bits()
+                && e.labels == exemplar.labels
+        };
+        let Some(at) = self.exemplars.iter().rposition(same) else { return };
+        self.exemplars.remove(at);
+        let left = self.exemplars.iter().filter(|(s, _)| *s == series).map(|(_, e)| e.at.ms());
+        let (newest, count) = left.fold((i64::MIN, 0), |(newest, count), at| (newest.max(at), count + 1));
+        match count {
+            0 => drop(self.newest.remove(&series)),
+            _ => drop(self.newest.insert(series, (newest, count))),
+        }
+    }
+
+    /// Takes metadata out again.
+    pub(crate) fn remove_metadata(&mut self, name: &str, metadata: &Metadata) {
+        if let Some(variants) = self.metadata.get_mut(name) {
+            variants.retain(|old| old != metadata);
+            if variants.is_empty() {
+                self.metadata.remove(name);
+            }
+        }
+    }
+
     /// Exemplars of `series` within `start..=end`, ascending in time.
     pub(crate) fn exemplars(
         &self,

@@ -9,6 +9,7 @@
 //! | `idle` | dropping series whose samples are all in blocks |
 //! | `meta` | exemplars and metadata |
 //! | `select` | the read path |
+//! | `undo` | taking out of memory what the log could not write |
 //!
 //! Locks are taken in this order: index, groups, a group, the log's buffer. None is held while the disk is waited for.
 
@@ -20,9 +21,10 @@ pub(crate) mod meta;
 mod postings;
 pub(crate) mod sealed;
 pub(crate) mod select;
+mod undo;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use model::SeriesRef;
@@ -57,6 +59,8 @@ pub(crate) struct Head {
     pub(crate) unsealed: AtomicU64,
     /// Pairs written to the series log; the next pair's number there.
     pub(crate) log_pairs: Mutex<u32>,
+    /// Some series may have no sample: their first batch was refused by the disk, or ended with the process.
+    pub(crate) some_empty: AtomicBool,
 }
 
 /// The groups, by number and by target.
@@ -82,6 +86,7 @@ impl Head {
             gate: RwLock::new(()),
             unsealed: AtomicU64::new(0),
             log_pairs: Mutex::new(0),
+            some_empty: AtomicBool::new(false),
         }
     }
 
@@ -107,6 +112,16 @@ impl Head {
             rows.chain(state.chunks.iter().map(|chunk| chunk.min_time)).min()
         });
         oldest.min().map(|time| time.max(self.min_valid.load(Ordering::Relaxed)))
+    }
+
+    /// Finds out whether some series have no sample.
+    pub(crate) fn note_empty(&self) {
+        let empty = self.all_groups().iter().any(|group| {
+            let state = group.state.lock();
+            let mut columns = state.series.iter().zip(&state.last_time);
+            columns.any(|(series, last)| *series != group::GONE && *last == i64::MIN)
+        });
+        self.some_empty.store(empty, Ordering::Relaxed);
     }
 
     /// Makes sure that no new group gets `number`: stored samples name it.

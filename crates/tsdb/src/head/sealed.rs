@@ -21,7 +21,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::wal::frame::{self, Frames};
 
-const MAGIC: [u8; 8] = *b"BWSEAL\x01\0";
+pub(crate) const MAGIC: [u8; 8] = *b"BWSEAL\x01\0";
 
 const HISTOGRAMS: u8 = 1;
 const STARTS: u8 = 2;

@@ -174,7 +174,7 @@ fn copy(from: &Samples, at: usize, out: &mut Samples) {
 }
 
 /// A `times_id` for a column that is not that of its sources.
-fn times_hash(times: &[i64]) -> u64 {
+pub(crate) fn times_hash(times: &[i64]) -> u64 {
     times.iter().fold(times.len() as u64, |id, &time| mix(id, time as u64))
 }
 
@@ -276,7 +276,8 @@ impl Head {
             .filter(|(_, group)| !in_range(group))
             .map(|(number, _)| *number)
             .collect();
-        if selectors.is_empty() && outside.is_empty() {
+        let some_empty = self.some_empty.load(std::sync::atomic::Ordering::Relaxed);
+        if selectors.is_empty() && outside.is_empty() && !some_empty {
             return None;
         }
         let numbers = if selectors.is_empty() {
@@ -284,10 +285,18 @@ impl Head {
         } else {
             selectors.iter().fold(roaring::RoaringBitmap::new(), |union, s| union | index.select(s))
         };
-        if outside.is_empty() {
+        if outside.is_empty() && !some_empty {
             return Some(numbers);
         }
-        let passes = |number: &u32| !outside.contains(&split(index.place(*number)).0);
+        let passes = |number: &u32| {
+            let (group, column) = split(index.place(*number));
+            if outside.contains(&group) {
+                return false;
+            }
+            // A series whose only batch was refused is not there yet.
+            let has_samples = |group: &Arc<Group>| group.state.lock().last_time[column as usize] != i64::MIN;
+            !some_empty || groups.by_number.get(&group).is_some_and(has_samples)
+        };
         Some(
             roaring::RoaringBitmap::from_sorted_iter(numbers.iter().filter(passes))
                 .expect("a subset ascends"),

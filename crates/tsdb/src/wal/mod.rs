@@ -4,7 +4,8 @@
 //! records into a buffer in memory; one thread writes what has gathered as one checksummed frame, syncs it as the policy
 //! says, and then tells all who wait (group commit). Replay stops at a bad frame in the last segment (a torn write, cut
 //! off and counted); a bad frame in an earlier one is corruption. After a failed write the segment is cut back to its last
-//! good frame and given up: nothing that was refused can come back. Byte layout: docs/formats/wal.md.
+//! good frame and given up, and what the failed records put into memory is taken out again (`Memory`): nothing that was
+//! refused is served, now or after a restart. Byte layout: docs/formats/wal.md.
 
 pub(crate) mod frame;
 pub(crate) mod record;
@@ -13,7 +14,7 @@ pub(crate) mod series_log;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use model::{Clock, Timestamp};
@@ -28,7 +29,10 @@ use crate::metrics::Metrics;
 const MAGIC: [u8; 8] = *b"BWWAL\0\x01\0";
 
 /// Bytes before the first frame of a segment.
-const SEGMENT_HEADER: usize = 16;
+pub(crate) const SEGMENT_HEADER: usize = 16;
+
+/// A written buffer with more room than this is not kept for the next.
+const MAX_SPARE: usize = 4 << 20;
 
 type Callback = Box<dyn FnOnce(std::result::Result<(), String>) + Send>;
 
@@ -121,8 +125,8 @@ struct Buffer {
     commit: Arc<Commit>,
     /// Something was pushed since the buffer was taken. Series entries that stay after a failure wait for that.
     pending: bool,
-    /// Close the segment behind this buffer.
-    rotate: bool,
+    /// What was pushed before a rotation that waits: the segment is closed behind it.
+    before: Option<Part>,
     closing: bool,
     /// Until when appends are refused at once, and why.
     refusing: Option<(Timestamp, String)>,
@@ -131,8 +135,44 @@ struct Buffer {
     series_log: u64,
 }
 
+/// What one commit writes.
+struct Part {
+    samples: Vec<u8>,
+    series: Vec<u8>,
+    commit: Arc<Commit>,
+    /// Close the segment, and say here which number comes next.
+    rotate: Option<Arc<AtomicU64>>,
+}
+
+/// A rotation under way: see [`Wal::begin_rotate`].
+pub(crate) struct Rotation {
+    ticket: Ticket,
+    next: Arc<AtomicU64>,
+}
+
+impl Rotation {
+    /// Waits until the segment is closed; the number of the next one. All that was pushed before the rotation began is in
+    /// earlier segments, and nothing else is.
+    ///
+    /// # Errors
+    /// `ReadOnly` when what was pushed before could not be written.
+    pub(crate) fn wait(self) -> Result<u64> {
+        self.ticket.wait()?;
+        Ok(self.next.load(Ordering::Acquire))
+    }
+}
+
+/// What the log's records have put into memory, as far as the log must know.
+pub(crate) trait Memory: Send + Sync {
+    /// Waits until no batch is under way and lets none begin; then takes out of memory again what the records that `failed`
+    /// gives have put there.
+    fn undo(&self, failed: &mut dyn FnMut() -> Vec<u8>);
+}
+
 struct Files {
     segment: Option<Segment>,
+    /// Could not be cut back to its last good frame: nothing is written before that is done.
+    uncut: Option<Segment>,
     next_number: u64,
     series: Option<series_log::SeriesLog>,
     dirty: bool,
@@ -159,6 +199,7 @@ struct Shared {
     wake: Condvar,
     room: Condvar,
     files: Mutex<Files>,
+    memory: Arc<dyn Memory>,
 }
 
 /// The write-ahead log of one tenant, and the thread that writes it.
@@ -180,6 +221,7 @@ pub(crate) struct WalArgs {
     /// Number of the first segment to write: after every one that exists.
     pub(crate) next_number: u64,
     pub(crate) series_log: series_log::SeriesLog,
+    pub(crate) memory: Arc<dyn Memory>,
 }
 
 /// The path of a segment.
@@ -205,7 +247,7 @@ impl Wal {
                 series: Vec::new(),
                 commit: Commit::new(0),
                 pending: false,
-                rotate: false,
+                before: None,
                 closing: false,
                 refusing: None,
                 last_failed: None,
@@ -213,8 +255,10 @@ impl Wal {
             }),
             wake: Condvar::new(),
             room: Condvar::new(),
+            memory: args.memory,
             files: Mutex::new(Files {
                 segment: None,
+                uncut: None,
                 next_number: args.next_number,
                 series: Some(args.series_log),
                 dirty: false,
@@ -258,7 +302,7 @@ impl Wal {
             }
         }
         let deadline = Instant::now() + shared.config.queue_timeout.to_std();
-        while (buffer.samples.len() + buffer.series.len()) as u64 > shared.config.queue_bytes {
+        while buffer.waiting() > shared.config.queue_bytes {
             if shared.room.wait_until(&mut buffer, deadline).timed_out() {
                 drop(buffer);
                 return refused("the disk is too slow for the samples that arrive; try again later".into());
@@ -269,8 +313,7 @@ impl Wal {
 
     /// Whether [`Wal::admit`] would have to wait.
     pub(crate) fn is_full(&self) -> bool {
-        let buffer = self.shared.buffer.lock();
-        (buffer.samples.len() + buffer.series.len()) as u64 > self.shared.config.queue_bytes
+        self.shared.buffer.lock().waiting() > self.shared.config.queue_bytes
     }
 
     /// The epoch in which records are to be encoded.
@@ -316,22 +359,24 @@ impl Wal {
         Ticket { first, commit }
     }
 
-    /// Closes the segment and returns the number of the next: all that was pushed before is in earlier ones.
+    /// Starts to close the segment behind all that was pushed so far. One at a time: the caller holds the tenant's work.
     ///
     /// # Errors
-    /// `ReadOnly` when what was pushed before could not be written.
-    pub(crate) fn rotate(&self) -> Result<u64> {
-        let ticket = {
-            let mut buffer = self.shared.buffer.lock();
-            if buffer.closing {
-                return Err(Error::Closed);
-            }
-            buffer.rotate = true;
-            Ticket { first: buffer.commit.number, commit: Arc::clone(&buffer.commit) }
-        };
+    /// `Closed`.
+    pub(crate) fn begin_rotate(&self) -> Result<Rotation> {
+        let mut buffer = self.shared.buffer.lock();
+        if buffer.closing {
+            return Err(Error::Closed);
+        }
+        let next = Arc::new(AtomicU64::new(0));
+        let part = buffer.take(Some(Arc::clone(&next)));
+        let ticket = Ticket { first: part.commit.number, commit: Arc::clone(&part.commit) };
+        assert!(buffer.before.replace(part).is_none(), "one rotation at a time");
+        // What is pushed from now on goes into the next segment.
+        self.shared.epoch.fetch_add(1, Ordering::AcqRel);
+        drop(buffer);
         self.shared.wake.notify_one();
-        ticket.wait()?;
-        Ok(self.shared.files.lock().next_number)
+        Ok(Rotation { ticket, next })
     }
 
     /// Removes segments with numbers below `number`; the last segment in use stays.
@@ -389,11 +434,31 @@ impl Drop for Wal {
     }
 }
 
+impl Buffer {
+    /// Bytes that wait to be written.
+    fn waiting(&self) -> u64 {
+        let before = self.before.as_ref().map_or(0, |part| part.samples.len() + part.series.len());
+        (self.samples.len() + self.series.len() + before) as u64
+    }
+
+    /// Takes what has gathered as one commit.
+    fn take(&mut self, rotate: Option<Arc<AtomicU64>>) -> Part {
+        self.pending = false;
+        let next = Commit::new(self.commit.number + 1);
+        Part {
+            samples: std::mem::take(&mut self.samples),
+            series: std::mem::take(&mut self.series),
+            commit: std::mem::replace(&mut self.commit, next),
+            rotate,
+        }
+    }
+}
+
 impl Shared {
     fn run(&self) {
         loop {
             let mut buffer = self.buffer.lock();
-            let idle = |b: &Buffer| !b.pending && !b.rotate;
+            let idle = |b: &Buffer| !b.pending && b.before.is_none();
             while idle(&buffer) && !buffer.closing {
                 if self.config.durability == Durability::Interval && self.files.lock().dirty {
                     let wait = self.config.sync_interval.to_std().max(Duration::from_millis(1));
@@ -405,76 +470,99 @@ impl Shared {
                 }
             }
             let closing = buffer.closing && idle(&buffer);
-            let samples = std::mem::take(&mut buffer.samples);
-            let mut series = std::mem::take(&mut buffer.series);
-            let rotate = std::mem::take(&mut buffer.rotate);
-            buffer.pending = false;
+            let mut part = match buffer.before.take() {
+                Some(part) => part,
+                None => buffer.take(None),
+            };
             let series_log = buffer.series_log;
-            let next = Commit::new(buffer.commit.number + 1);
-            let commit = std::mem::replace(&mut buffer.commit, next);
             let mut files = self.files.lock();
-            let full = files.segment.as_ref().is_some_and(|segment| {
-                segment.len + (samples.len() + frame::HEADER) as u64 >= self.config.segment_bytes
-            });
-            if rotate || full {
+            let full = part.rotate.is_none()
+                && files.segment.as_ref().is_some_and(|segment| {
+                    segment.len + (part.samples.len() + frame::HEADER) as u64 >= self.config.segment_bytes
+                });
+            if full {
                 self.epoch.fetch_add(1, Ordering::AcqRel);
             }
             drop(buffer);
             self.room.notify_all();
-            self.metrics.wal_queue_bytes.set((samples.len() + series.len()) as i64);
+            self.metrics.wal_queue_bytes.set((part.samples.len() + part.series.len()) as i64);
 
             let started = Instant::now();
-            let outcome = files.write(self, &samples, &mut series).and_then(|()| {
-                if rotate || full || closing { files.close_segment(self) } else { files.sync_if_due(self) }
-            });
-            if outcome.is_err() {
-                files.abandon_segment();
+            let close = part.rotate.is_some() || full || closing;
+            let outcome = files
+                .write(self, &part.samples, &mut part.series)
+                .and_then(|()| if close { files.close_segment(self) } else { files.sync_if_due(self) });
+            match &outcome {
+                Ok(()) => {
+                    if let Some(next) = &part.rotate {
+                        next.store(files.next_number, Ordering::Release);
+                    }
+                }
+                Err(_) => files.abandon_segment(),
             }
             drop(files);
-            if !samples.is_empty() {
+            if !part.samples.is_empty() {
                 self.metrics.wal_commit_seconds.observe(started.elapsed().as_secs_f64());
             }
-            self.finish(&commit, outcome, series, series_log);
+            match outcome {
+                Ok(()) => {
+                    let mut buffer = self.buffer.lock();
+                    buffer.refusing = None;
+                    let last_failed = buffer.last_failed;
+                    drop(buffer);
+                    part.commit.finish(Ok(()), last_failed);
+                    self.spare(part.samples);
+                }
+                Err(err) => self.fail(part, &err, series_log),
+            }
             if closing {
                 return;
             }
         }
     }
 
-    /// Tells those who wait, and after a failure refuses for a while.
-    fn finish(&self, commit: &Commit, outcome: Result<()>, series: Vec<u8>, series_log: u64) {
-        // What is left of `series` is not in its log yet.
+    /// Keeps the memory of a written buffer for the next.
+    fn spare(&self, mut written: Vec<u8>) {
+        written.clear();
         let mut buffer = self.buffer.lock();
-        match outcome {
-            Ok(()) => {
-                buffer.refusing = None;
-                let last_failed = buffer.last_failed;
-                drop(buffer);
-                commit.finish(Ok(()), last_failed);
+        if buffer.samples.capacity() == 0 && written.capacity() <= MAX_SPARE {
+            buffer.samples = written;
+        }
+    }
+
+    /// After a failed write: takes what was to be logged out of memory, tells those who wait, refuses for a while.
+    fn fail(&self, part: Part, err: &Error, series_log: u64) {
+        let why = describe(err);
+        tracing::warn!(dir = %self.dir.display(), error = %why, "cannot write to the write-ahead log");
+        self.metrics.wal_failures.inc();
+        self.buffer.lock().refusing = Some((self.clock.now() + self.disk_retry_ms, why.clone()));
+        let Part { mut samples, series, commit, .. } = part;
+        let mut lost = Vec::new();
+        self.memory.undo(&mut || {
+            let mut buffer = self.buffer.lock();
+            // Records pushed meanwhile have bases that were not written: they fail too, and so does a rotation.
+            self.epoch.fetch_add(1, Ordering::AcqRel);
+            let mut entries = Vec::new();
+            if let Some(mut before) = buffer.before.take() {
+                samples.append(&mut before.samples);
+                entries.append(&mut before.series);
+                lost.push(before.commit);
             }
-            Err(err) => {
-                let why = describe(&err);
-                tracing::warn!(dir = %self.dir.display(), error = %why, "cannot write to the write-ahead log");
-                self.metrics.wal_failures.inc();
-                // Records pushed meanwhile have bases that were not written: they fail too. Series entries stay.
-                self.epoch.fetch_add(1, Ordering::AcqRel);
-                buffer.samples.clear();
-                buffer.pending = false;
-                if buffer.series_log == series_log {
-                    let late = std::mem::replace(&mut buffer.series, series);
-                    buffer.series.extend_from_slice(&late);
-                }
-                let next = Commit::new(buffer.commit.number + 1);
-                let lost = std::mem::replace(&mut buffer.commit, next);
-                buffer.last_failed = Some(lost.number);
-                buffer.refusing = Some((self.clock.now() + self.disk_retry_ms, why.clone()));
-                // A rotation that waits fails with the commit it waits for.
-                buffer.rotate = false;
-                drop(buffer);
-                self.room.notify_all();
-                commit.finish(Err(why.clone()), Some(commit.number));
-                lost.finish(Err(why), Some(lost.number));
+            let mut rest = buffer.take(None);
+            samples.append(&mut rest.samples);
+            entries.append(&mut rest.series);
+            buffer.last_failed = Some(rest.commit.number);
+            lost.push(rest.commit);
+            // Series stay known, and their entries wait for the next write. What is left of `series` is not in its log yet.
+            if buffer.series_log == series_log {
+                buffer.series = series.clone();
             }
+            buffer.series.append(&mut entries);
+            std::mem::take(&mut samples)
+        });
+        self.room.notify_all();
+        for commit in std::iter::once(commit).chain(lost) {
+            commit.finish(Err(why.clone()), Some(commit.number));
         }
     }
 }
@@ -503,6 +591,13 @@ impl Files {
         }
         if samples.is_empty() {
             return Ok(());
+        }
+        if let Some(mut segment) = self.uncut.take()
+            && let Err(err) = cut_back(&mut segment)
+        {
+            let err = Error::io("cut", &segment.path)(err);
+            self.uncut = Some(segment);
+            return Err(err);
         }
         if self.segment.is_none() {
             self.segment = Some(self.create_segment(shared)?);
@@ -586,9 +681,15 @@ impl Files {
     /// After a failure: the segment ends at its last good frame and is not written again.
     fn abandon_segment(&mut self) {
         if let Some(mut segment) = self.segment.take()
-            && let Err(err) = segment.file.truncate(segment.len).and_then(|()| segment.file.sync())
+            && let Err(err) = cut_back(&mut segment)
         {
-            tracing::warn!(path = %segment.path.display(), error = %err, "cannot cut a segment back to its last good frame");
+            tracing::warn!(path = %segment.path.display(), error = %err, "cannot cut a segment back to its last good frame; nothing is written before that is done");
+            self.uncut = Some(segment);
         }
     }
+}
+
+fn cut_back(segment: &mut Segment) -> std::io::Result<()> {
+    segment.file.truncate(segment.len)?;
+    segment.file.sync()
 }

@@ -168,6 +168,149 @@ pub(crate) fn take_text<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, CorruptC
     std::str::from_utf8(take_bytes(cursor)?).map_err(|_| CorruptChunk("a text is not UTF-8"))
 }
 
+/// What a record puts into memory, without its value.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Place {
+    /// A float sample.
+    Float(u64, u32, i64),
+    /// A histogram sample.
+    Histogram(u64, u32, i64),
+    /// A start timestamp: the sample's time, and the start.
+    Start(u64, u32, i64, i64),
+    /// An exemplar.
+    Exemplar(u64, u32, Box<Exemplar>),
+    /// Metadata of a metric.
+    Metadata(String, Box<Metadata>),
+}
+
+/// Reads records without their segment: the bases of their values are not needed.
+///
+/// # Errors
+/// [`CorruptChunk`] when no encoder can have written them.
+pub(crate) fn read_places(records: &[u8], each: &mut dyn FnMut(Place)) -> Result<(), CorruptChunk> {
+    let mut cursor = Cursor::new(records);
+    let mut places = Vec::new();
+    while !cursor.rest().is_empty() {
+        match cursor.byte()? {
+            FLOATS => {
+                let layout = Layout::read(&mut cursor)?;
+                layout.each(&mut cursor, |cursor, column, time| {
+                    let head = cursor.varint()?;
+                    if head & 1 == 1 {
+                        cursor.bytes((head >> 1) as usize)?;
+                    }
+                    each(Place::Float(layout.group, column, time));
+                    Ok(())
+                })?;
+            }
+            HISTOGRAMS => {
+                let group = read_histogram_places(&mut cursor, &mut places)?;
+                for &(column, time) in &places {
+                    take_bytes(&mut cursor)?;
+                    each(Place::Histogram(group, column, time));
+                }
+            }
+            kind => read_other(kind, &mut cursor, each)?,
+        }
+    }
+    Ok(())
+}
+
+/// The head of a record of floats.
+struct Layout {
+    group: u64,
+    flags: u8,
+    count: usize,
+    time: i64,
+    column: u32,
+}
+
+impl Layout {
+    fn read(cursor: &mut Cursor<'_>) -> Result<Self, CorruptChunk> {
+        let group = cursor.varint()?;
+        let flags = cursor.byte()?;
+        let count = cursor.varint()? as usize;
+        if count > cursor.rest().len() {
+            return Err(CorruptChunk("a record has more samples than bytes"));
+        }
+        Ok(Self { group, flags, count, time: cursor.signed()?, column: take_column(cursor)? })
+    }
+
+    /// Calls `each` with column and time of every sample; it reads the value.
+    #[inline]
+    fn each<'a>(
+        &self,
+        cursor: &mut Cursor<'a>,
+        mut each: impl FnMut(&mut Cursor<'a>, u32, i64) -> Result<(), CorruptChunk>,
+    ) -> Result<(), CorruptChunk> {
+        let (mut time, mut column) = (self.time, self.column);
+        for i in 0..self.count {
+            if self.flags & NEXT_COLUMN == 0 {
+                let moved = i64::from(column).checked_add(cursor.signed()?);
+                column = moved
+                    .and_then(|c| u32::try_from(c).ok())
+                    .filter(|&c| c < MAX_COLUMNS)
+                    .ok_or(CorruptChunk("a column is impossible"))?;
+            } else if i > 0 {
+                column += 1;
+            }
+            if self.flags & SAME_TIME == 0 {
+                time = time.wrapping_add(cursor.signed()?);
+            }
+            each(cursor, column, time)?;
+        }
+        Ok(())
+    }
+}
+
+/// The head of a record of histograms: the group; columns and times go to `places`.
+fn read_histogram_places(cursor: &mut Cursor<'_>, places: &mut Vec<(u32, i64)>) -> Result<u64, CorruptChunk> {
+    let group = cursor.varint()?;
+    let count = cursor.varint()? as usize;
+    if count > cursor.rest().len() {
+        return Err(CorruptChunk("a record has more samples than bytes"));
+    }
+    places.clear();
+    for _ in 0..count {
+        places.push((take_column(cursor)?, cursor.signed()?));
+    }
+    Ok(group)
+}
+
+/// Reads a record that holds no samples.
+fn read_other(kind: u8, cursor: &mut Cursor<'_>, each: &mut dyn FnMut(Place)) -> Result<(), CorruptChunk> {
+    match kind {
+        STARTS => {
+            let group = cursor.varint()?;
+            for _ in 0..cursor.varint()? {
+                let column = take_column(cursor)?;
+                let time = cursor.signed()?;
+                let start = time.wrapping_sub(cursor.signed()?);
+                each(Place::Start(group, column, time, start));
+            }
+        }
+        EXEMPLAR => {
+            let group = cursor.varint()?;
+            let column = take_column(cursor)?;
+            let at = Timestamp(cursor.signed()?);
+            let value = f64::from_bits(cursor.u64()?);
+            let labels = Labels::from_encoded(take_bytes(cursor)?)
+                .ok_or(CorruptChunk("an exemplar's labels are not canonical"))?;
+            each(Place::Exemplar(group, column, Box::new(Exemplar { labels, value, at })));
+        }
+        METADATA => {
+            let name = take_text(cursor)?.to_owned();
+            let kind =
+                MetricType::parse(take_text(cursor)?).ok_or(CorruptChunk("a metric type does not exist"))?;
+            let help = take_text(cursor)?.to_owned();
+            let unit = take_text(cursor)?.to_owned();
+            each(Place::Metadata(name, Box::new(Metadata { kind, help, unit })));
+        }
+        _ => return Err(CorruptChunk("a record's kind does not exist")),
+    }
+    Ok(())
+}
+
 /// What a log says, in order.
 pub(crate) trait Replay {
     /// Float samples of one group: `(column, time, value)`.
@@ -205,64 +348,25 @@ impl Reader {
             match cursor.byte()? {
                 FLOATS => self.read_floats(&mut cursor, replay)?,
                 HISTOGRAMS => self.read_histograms(&mut cursor, replay)?,
-                STARTS => {
-                    let group = cursor.varint()?;
-                    for _ in 0..cursor.varint()? {
-                        let column = take_column(&mut cursor)?;
-                        let time = cursor.signed()?;
-                        let start = time.wrapping_sub(cursor.signed()?);
-                        replay.start(group, column, time, start);
-                    }
-                }
-                EXEMPLAR => {
-                    let group = cursor.varint()?;
-                    let column = take_column(&mut cursor)?;
-                    let at = Timestamp(cursor.signed()?);
-                    let value = f64::from_bits(cursor.u64()?);
-                    let labels = Labels::from_encoded(take_bytes(&mut cursor)?)
-                        .ok_or(CorruptChunk("an exemplar's labels are not canonical"))?;
-                    replay.exemplar(group, column, Exemplar { labels, value, at });
-                }
-                METADATA => {
-                    let name = take_text(&mut cursor)?.to_owned();
-                    let kind = MetricType::parse(take_text(&mut cursor)?)
-                        .ok_or(CorruptChunk("a metric type does not exist"))?;
-                    let help = take_text(&mut cursor)?.to_owned();
-                    let unit = take_text(&mut cursor)?.to_owned();
-                    replay.metadata(name, Metadata { kind, help, unit });
-                }
-                _ => return Err(CorruptChunk("a record's kind does not exist")),
+                kind => read_other(kind, &mut cursor, &mut |place| match place {
+                    Place::Start(group, column, time, start) => replay.start(group, column, time, start),
+                    Place::Exemplar(group, column, exemplar) => replay.exemplar(group, column, *exemplar),
+                    Place::Metadata(name, metadata) => replay.metadata(name, *metadata),
+                    Place::Float(..) | Place::Histogram(..) => {}
+                })?,
             }
         }
         Ok(())
     }
 
     fn read_floats(&mut self, cursor: &mut Cursor<'_>, replay: &mut dyn Replay) -> Result<(), CorruptChunk> {
-        let group = cursor.varint()?;
-        let layout = cursor.byte()?;
-        let count = cursor.varint()? as usize;
-        if count > cursor.rest().len() {
-            return Err(CorruptChunk("a record has more samples than bytes"));
-        }
-        let mut time = cursor.signed()?;
-        let mut column = take_column(cursor)?;
-        let bases = self.bases.entry(group).or_default();
+        let layout = Layout::read(cursor)?;
+        let bases = self.bases.entry(layout.group).or_default();
         self.floats.clear();
-        self.floats.reserve(count);
-        for i in 0..count {
-            if layout & NEXT_COLUMN == 0 {
-                let moved = i64::from(column).checked_add(cursor.signed()?);
-                column = moved
-                    .and_then(|c| u32::try_from(c).ok())
-                    .filter(|&c| c < MAX_COLUMNS)
-                    .ok_or(CorruptChunk("a column is impossible"))?;
-            } else if i > 0 {
-                column += 1;
-            }
-            if layout & SAME_TIME == 0 {
-                time = time.wrapping_add(cursor.signed()?);
-            }
-            let value = if layout & ABSOLUTE != 0 {
+        self.floats.reserve(layout.count);
+        let floats = &mut self.floats;
+        layout.each(cursor, |cursor, column, time| {
+            let value = if layout.flags & ABSOLUTE != 0 {
                 take_value(cursor, 0.0)?
             } else {
                 if bases.len() <= column as usize {
@@ -272,9 +376,10 @@ impl Reader {
                 *base = take_value(cursor, *base)?;
                 *base
             };
-            self.floats.push((column, time, value));
-        }
-        replay.floats(group, &self.floats);
+            floats.push((column, time, value));
+            Ok(())
+        })?;
+        replay.floats(layout.group, &self.floats);
         Ok(())
     }
 
@@ -283,15 +388,8 @@ impl Reader {
         cursor: &mut Cursor<'_>,
         replay: &mut dyn Replay,
     ) -> Result<(), CorruptChunk> {
-        let group = cursor.varint()?;
-        let count = cursor.varint()? as usize;
-        if count > cursor.rest().len() {
-            return Err(CorruptChunk("a record has more samples than bytes"));
-        }
-        let mut places = Vec::with_capacity(count);
-        for _ in 0..count {
-            places.push((take_column(cursor)?, cursor.signed()?));
-        }
+        let mut places = Vec::new();
+        let group = read_histogram_places(cursor, &mut places)?;
         for (column, time) in places {
             let bytes = take_bytes(cursor)?;
             self.histograms.clear();
@@ -360,12 +458,17 @@ mod tests {
             }
             let mut got = Collect::default();
             Reader::default().read(&out, &mut got).unwrap();
-            prop_assert_eq!(got.0, expected);
+            prop_assert_eq!(&got.0, &expected);
+            let mut places = Vec::new();
+            read_places(&out, &mut |place| places.push(place)).unwrap();
+            let expected: Vec<_> = expected.iter().map(|e| Place::Float(e.0, e.1, e.2)).collect();
+            prop_assert_eq!(places, expected);
         }
 
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _outcome = Reader::default().read(&bytes, &mut Collect::default());
+            let _places = read_places(&bytes, &mut |_| {});
         }
     }
 }

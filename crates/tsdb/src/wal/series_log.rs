@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 const MAGIC: [u8; 8] = *b"BWSER\0\x01\0";
 
 /// Bytes before the first frame: magic, the secret seed of series hashes, its checksum.
-const HEADER: usize = 28;
+pub(crate) const HEADER: usize = 28;
 
 const PAIR: u8 = 1;
 const GROUP: u8 = 2;

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use model::ErrorKind;
+use model::{ErrorKind, Matcher, Timestamp};
+use tsdb::Db;
 use tsdb::disk::Crash;
 
-use crate::support::{World, bits};
+use crate::support::{ALL, World, bits};
 
 #[test]
 fn a_second_process_gets_a_clear_error() {
@@ -182,4 +183,100 @@ fn a_full_disk_refuses_writes_answers_queries_and_recovers_by_itself() {
     drop(db);
     world.disk.restart(Crash::PowerLoss { seed: 7 });
     assert_eq!(world.read(&world.open(), vec![])[0].1, bits(&accepted));
+}
+
+/// A batch that the full disk refuses leaves nothing behind what `seed` stored; once there is room it is accepted.
+fn refused_then_accepted(seed: impl Fn(&World, &Db, i64), batch: impl Fn(i64) -> model::Batch) {
+    let mut world = World::new();
+    world.config.wal.segment_bytes = 4096;
+    let t = world.now();
+    let db = world.open();
+    seed(&world, &db, t);
+    let before = world.read(&db, vec![]);
+    let names = |db: &Db| db.label_values(&world.tenant, "__name__", &[], ALL, 0).unwrap().names;
+    let exemplars = |db: &Db| {
+        let all = vec![vec![Matcher::new("__name__", model::MatchOp::Regex, ".+").unwrap()]];
+        db.exemplars(&world.tenant, &all, ALL).iter().map(|s| s.exemplars.len()).sum::<usize>()
+    };
+    let (before_names, before_exemplars) = (names(&db), exemplars(&db));
+    let metadata = db.metadata(&world.tenant, None, 0);
+    world.disk.set_capacity(Some(world.disk.used_bytes()));
+    for _ in 0..3 {
+        let err = db.append(&world.tenant, &batch(t)).err().unwrap();
+        assert_eq!(err.kind(), ErrorKind::Unavailable, "{err}");
+        assert_eq!(world.read(&db, vec![]), before);
+        assert_eq!(names(&db), before_names);
+        assert_eq!(exemplars(&db), before_exemplars);
+        assert_eq!(db.metadata(&world.tenant, None, 0), metadata);
+        // A seal while the disk refuses takes nothing of it either.
+        assert!(db.flush().is_err());
+        assert_eq!(world.read(&db, vec![]), before);
+    }
+    world.disk.set_capacity(None);
+    let appended = db.append(&world.tenant, &batch(t)).unwrap();
+    assert_eq!(appended.accepted, batch(t).sample_count());
+    let after = world.read(&db, vec![]);
+    assert_ne!(after, before);
+    drop(db);
+    world.disk.restart(Crash::PowerLoss { seed: 3 });
+    assert_eq!(world.read(&world.open(), vec![]), after);
+}
+
+#[test]
+fn a_refused_batch_is_not_served() {
+    let samples = |t: i64| {
+        crate::support::batch(&[
+            ("a{instance=1}", t + 10, 2.5),
+            ("a{instance=1}", t + 20, 3.5),
+            ("late{instance=1}", t + 5, 9.0),
+            ("new{instance=1}", t + 10, 1.0),
+            ("new{instance=2}", t + 10, 1.0),
+        ])
+    };
+    refused_then_accepted(
+        |world, db, t| {
+            world.append(db, &[("a{instance=1}", t, 1.0), ("late{instance=1}", t + 8, 7.0)]).unwrap();
+        },
+        samples,
+    );
+    // The older samples are sealed, so their newest is to be read from the disk.
+    refused_then_accepted(
+        |world, db, t| {
+            world.append(db, &[("a{instance=1}", t, 1.0), ("late{instance=1}", t + 8, 7.0)]).unwrap();
+            db.flush().unwrap();
+            world.append(db, &[("b{instance=1}", t, 1.0)]).unwrap();
+        },
+        samples,
+    );
+}
+
+#[test]
+fn histograms_exemplars_and_metadata_of_a_refused_batch_are_not_served() {
+    let histogram = |count: f64| {
+        std::sync::Arc::new(model::Histogram {
+            count,
+            sum: 1.0,
+            positive_spans: vec![model::histogram::Span { offset: 0, length: 1 }],
+            positive: vec![count],
+            ..model::Histogram::default()
+        })
+    };
+    refused_then_accepted(
+        |world, db, t| {
+            let mut batch = crate::support::batch(&[("b{instance=1}", t, 1.0)]);
+            let h = batch.add_series(&crate::support::labels("h{instance=1}"));
+            batch.push_histogram(h, t, histogram(1.0));
+            db.append(&world.tenant, &batch).unwrap();
+        },
+        |t| {
+            let mut batch = crate::support::batch(&[("b{instance=1}", t + 1, 1.0)]);
+            let h = batch.add_series(&crate::support::labels("h{instance=1}"));
+            batch.push_histogram(h, t + 1, histogram(2.0));
+            batch.push_start(h, t + 1, t - 5);
+            let labels = model::Labels::from_pairs([("trace_id", "7")]);
+            batch.push_exemplar(0, model::Exemplar { labels, value: 1.0, at: Timestamp(t + 1) });
+            batch.push_metadata("b", model::Metadata { help: "help".into(), ..model::Metadata::default() });
+            batch
+        },
+    );
 }

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod clocks;
 mod concurrency;
 mod disk_trouble;
+mod every_operation;
+mod fixtures;
 mod maintenance;
 mod model_test;
 mod support;

@@ -2,10 +2,12 @@
 //!
 //! Labels are written to the batch once, samples once; nothing else is copied. A series that a request has several times
 //! (Prometheus sends one entry a sample) becomes one, with its samples in order. A malformed message is an error, a bad series in
-//! a good message is counted and left out. Sources: the Prometheus remote write specifications 1.0 and 2.0.
+//! a good message is counted and left out. A receiver that remembers series ([`Known`]) gets them by reference, without their labels being
+//! read at all. Sources: the Prometheus remote write specifications 1.0 and 2.0.
 
 mod encode;
 pub(crate) mod histogram;
+mod known;
 #[cfg(test)]
 mod tests;
 mod v1;
@@ -17,6 +19,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub use crate::proto::Malformed;
 pub use encode::{encode, encode_metadata};
+pub use known::{Known, Nobody};
 
 /// Which message a request holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +81,13 @@ pub struct Decoder {
     times: Vec<i64>,
     encoded: Vec<u8>,
     unsorted: bool,
+    /// By series of the batch: the key of its labels as they came, [`NO_KEY`] when they have none.
+    keys: Vec<u128>,
+    request: known::Request,
 }
+
+/// The key of a series that cannot be remembered.
+const NO_KEY: u128 = 0;
 
 impl Decoder {
     /// `seed`: a secret of the process, so that nobody can construct colliding labels.
@@ -91,15 +100,44 @@ impl Decoder {
     /// # Errors
     /// [`Malformed`]: the whole message must be refused; the batch is then empty.
     pub fn decode(&mut self, message: Message, body: &[u8], batch: &mut Batch) -> Result<Decoded, Malformed> {
-        batch.clear();
-        self.table.clear();
-        self.hashes.clear();
-        self.times.clear();
-        self.unsorted = false;
-        let decoded = match message {
-            Message::V1 => v1::decode(self, body, batch),
-            Message::V2 => v2::decode(self, body, batch),
+        self.decode_known(message, body, batch, 0, &Nobody)
+    }
+
+    /// As [`Decoder::decode`]; series that `known` knows are in the batch by reference. `scope`: what else a series depends
+    /// on, such as its tenant.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn decode_known(
+        &mut self,
+        message: Message,
+        body: &[u8],
+        batch: &mut Batch,
+        scope: u64,
+        known: &dyn Known,
+    ) -> Result<Decoded, Malformed> {
+        let seed = self.seed ^ scope;
+        let mut request = std::mem::take(&mut self.request);
+        let decoded = loop {
+            batch.clear();
+            self.table.clear();
+            self.hashes.clear();
+            self.times.clear();
+            self.keys.clear();
+            self.unsorted = false;
+            let decoded = match message {
+                Message::V1 => v1::decode(self, body, batch, seed, &mut request, known),
+                Message::V2 => v2::decode(self, body, batch, seed, &mut request, known),
+            };
+            match decoded {
+                // A message that no usual sender writes: read it again in full.
+                Ok(None) => request.whole = true,
+                Ok(Some(decoded)) => break Ok(decoded),
+                Err(err) => break Err(err),
+            }
         };
+        request.whole = false;
+        self.request = request;
         if decoded.is_err() {
             batch.clear();
         } else if self.unsorted {
@@ -108,8 +146,35 @@ impl Decoder {
         decoded
     }
 
+    /// By series of the last batch: a key under which [`Known`] may find it next time, `None` when there is none.
+    pub fn key(&self, series: u32) -> Option<u128> {
+        self.keys.get(series as usize).copied().filter(|key| *key != NO_KEY)
+    }
+
+    /// The index of the series that `reference` names.
+    fn known_series(&mut self, key: u128, reference: model::SeriesRef, batch: &mut Batch) -> u32 {
+        self.keys.push(key);
+        self.times.push(i64::MIN);
+        // Indices of `hashes` are those of the batch; nothing is looked for under this one.
+        self.hashes.push(0);
+        batch.add_series_ref(reference)
+    }
+
     /// The index of the series whose labels are these pairs, in any order. Texts are checked.
-    fn series(&mut self, pairs: &mut Vec<(&[u8], &[u8])>, batch: &mut Batch) -> Result<u32, String> {
+    fn series(
+        &mut self,
+        pairs: &mut Vec<(&[u8], &[u8])>,
+        key: u128,
+        batch: &mut Batch,
+    ) -> Result<u32, String> {
+        let index = self.series_of(pairs, batch)?;
+        if index as usize == self.keys.len() {
+            self.keys.push(key);
+        }
+        Ok(index)
+    }
+
+    fn series_of(&mut self, pairs: &mut Vec<(&[u8], &[u8])>, batch: &mut Batch) -> Result<u32, String> {
         let show = |bytes: &[u8]| bytes.escape_ascii().to_string();
         pairs.retain(|(_, value)| !value.is_empty());
         if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
@@ -143,6 +208,9 @@ impl Decoder {
             self.table.clear();
             self.table.resize(size, 0);
             for (index, hash) in self.hashes.iter().enumerate() {
+                if batch.label_bytes(index as u32).is_none() {
+                    continue;
+                }
                 let mut at = *hash as usize & (size - 1);
                 while self.table[at] != 0 {
                     at = (at + 1) & (size - 1);

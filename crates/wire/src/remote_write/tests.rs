@@ -153,6 +153,104 @@ fn version_2() {
     assert!(Decoder::new(1).decode(Message::V2, &m().msg(1, m()).0, &mut batch).is_err());
 }
 
+/// Knows what it was told.
+#[derive(Default)]
+struct Told(std::collections::HashMap<u128, model::SeriesRef>);
+
+impl Known for Told {
+    fn find(&self, keys: &[u128], found: &mut [Option<model::SeriesRef>]) {
+        keys.iter().zip(found).for_each(|(key, found)| *found = self.0.get(key).copied());
+    }
+}
+
+impl Told {
+    /// Remembers the series that came by their labels; all series as `name` or `=reference`.
+    fn learn(&mut self, decoder: &Decoder, batch: &Batch) -> Vec<String> {
+        let series = batch.series().iter().enumerate().map(|(at, key)| match key {
+            model::batch::SeriesKey::Ref(reference) => format!("={}", reference.0),
+            model::batch::SeriesKey::Labels(_) => {
+                if let Some(key) = decoder.key(at as u32) {
+                    let next = model::SeriesRef(self.0.len() as u64);
+                    self.0.insert(key, next);
+                }
+                Labels::from_encoded(batch.label_bytes(at as u32).unwrap()).unwrap().to_string()
+            }
+        });
+        series.collect()
+    }
+}
+
+fn floats(batch: &Batch) -> Vec<(u32, f64, i64)> {
+    batch.floats().iter().map(|s| (s.series, s.value, s.time)).collect()
+}
+
+#[test]
+fn known_series_come_by_reference() {
+    let (mut decoder, mut batch, mut told) = (Decoder::new(1), Batch::new(), Told::default());
+    let series = |x: &str, samples: &[(f64, i64)]| {
+        let start = m().msg(1, label("__name__", "a")).msg(1, label("x", x));
+        samples.iter().fold(start, |series, (value, time)| series.msg(2, sample(*value, *time)))
+    };
+    let mut decode = |body: &Msg, scope: u64| {
+        let decoded = decoder.decode_known(Message::V1, &body.0, &mut batch, scope, &told).unwrap();
+        assert_eq!(decoded, Decoded::default());
+        (told.learn(&decoder, &batch), floats(&batch))
+    };
+    let long = "v".repeat(300);
+    let body = m().msg(1, series("1", &[(1.0, 10)])).msg(1, series(&long, &[(2.0, 11)]));
+    let (names, samples) = decode(&body, 0);
+    assert_eq!(names[0], "a{x=\"1\"}");
+    assert_eq!(samples, [(0, 1.0, 10), (1, 2.0, 11)]);
+    // The next round, with one entry a sample for a series, and a new one.
+    let body = m()
+        .msg(1, series("1", &[(3.0, 20)]))
+        .msg(1, series("2", &[(4.0, 20)]))
+        .msg(1, series(&long, &[(5.0, 21)]))
+        .msg(1, series("1", &[(6.0, 30), (7.0, 40)]))
+        .msg(1, series("2", &[(8.0, 30)]));
+    let (names, samples) = decode(&body, 0);
+    assert_eq!(names, ["=0", "a{x=\"2\"}", "=1"]);
+    assert_eq!(samples, [(0, 3.0, 20), (1, 4.0, 20), (2, 5.0, 21), (0, 6.0, 30), (0, 7.0, 40), (1, 8.0, 30)]);
+    // Another tenant knows none of them.
+    assert_eq!(decode(&body, 5).0.len(), 3);
+    assert!(!decode(&m().msg(1, series("1", &[(1.0, 1)])), 6).0[0].starts_with('='));
+    // A label behind the samples makes it another series, known or not.
+    let behind = m().msg(1, series("1", &[(9.0, 50)]).msg(1, label("y", "2")));
+    for _ in 0..2 {
+        let (names, samples) = decode(&behind, 0);
+        assert_eq!(names, ["a{x=\"1\", y=\"2\"}"]);
+        assert_eq!(samples, [(0, 9.0, 50)]);
+    }
+}
+
+#[test]
+fn known_series_of_version_2_are_read_again_when_their_metadata_changes() {
+    let (mut decoder, mut batch, mut told) = (Decoder::new(1), Batch::new(), Told::default());
+    let request = |symbols: &[&str], help: u64, value: f64| {
+        let body = symbols.iter().fold(m(), |body, symbol| body.bytes(4, symbol.as_bytes()));
+        let series = m().packed(1, &[1, 2, 3, 4]).msg(2, sample(value, 10).varint(3, 5));
+        body.msg(5, series.msg(5, m().varint(1, 1).varint(3, help)))
+    };
+    let mut decode = |body: &Msg| {
+        decoder.decode_known(Message::V2, &body.0, &mut batch, 0, &told).unwrap();
+        assert_eq!(batch.starts().len(), 1);
+        (told.learn(&decoder, &batch), batch.metadata().len())
+    };
+    let first = ["", "__name__", "a", "x", "1", "help", "other"];
+    assert_eq!(decode(&request(&first, 5, 1.0)), (vec!["a{x=\"1\"}".to_owned()], 1));
+    assert_eq!(decode(&request(&first, 5, 2.0)), (vec!["=0".to_owned()], 0));
+    // Other numbers for the same symbols.
+    let mut body = m();
+    for symbol in ["", "help", "1", "x", "a", "__name__"] {
+        body = body.bytes(4, symbol.as_bytes());
+    }
+    let series = m().packed(1, &[5, 4, 3, 2]).msg(2, sample(3.0, 10).varint(3, 5));
+    assert_eq!(decode(&body.msg(5, series.msg(5, m().varint(1, 1).varint(3, 1)))).0, ["=0"]);
+    assert_eq!(decode(&request(&first, 6, 4.0)).1, 1);
+    let other = ["", "__name__", "a", "x", "2", "help", "other"];
+    assert_eq!(decode(&request(&other, 5, 5.0)).0, ["a{x=\"2\"}"]);
+}
+
 #[test]
 fn content_types() {
     let cases = [
