@@ -10,6 +10,8 @@ pub(crate) mod history;
 pub(crate) mod hosts;
 pub(crate) mod round;
 pub(crate) mod targets;
+#[cfg(test)]
+mod tests;
 pub(crate) mod topology;
 
 use std::collections::{HashMap, VecDeque};

@@ -160,8 +160,9 @@ async fn simulate(plan: Plan, mut faults: Faults, pusher: push::Pusher) -> anyho
                 let states = faults.states(&plan.layout, since_ms);
                 let now_ms = model::Clock::now(&clock).ms();
                 let begun = tokio::time::Instant::now();
-                let samples = pusher.send(&plan.layout, &states, now_ms, round, plan.detailed, plan.seed, PORTION).await?;
+                // Alerts first: they do not wait for a million samples.
                 pusher.alert(&plan.layout, &before, &states, now_ms, plan.interval).await?;
+                let samples = pusher.send(&plan.layout, &states, now_ms, round, plan.detailed, plan.seed, PORTION).await?;
                 let bad = states.iter().filter(|state| **state != faults::State::Ok).count();
                 if round == 0 || round.is_multiple_of(20) {
                     say(format_args!("round {round}: {samples} samples in {:.1?}, {bad} servers with a fault", begun.elapsed()));
