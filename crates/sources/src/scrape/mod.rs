@@ -17,6 +17,8 @@
 
 mod collect;
 mod fetch;
+#[cfg(test)]
+mod histogram_tests;
 pub mod metrics;
 mod nhcb;
 mod pool;

@@ -440,3 +440,84 @@ async fn a_real_node_exporter() {
     assert!(scraper.snapshot()[0].active[0].last_error.contains("refused"));
     scraper.shutdown().await;
 }
+
+#[tokio::test]
+async fn drips_floods_and_bad_tls_end_in_time_and_by_name() {
+    // One byte at a time, for ever; as much as the client takes, for ever; no TLS where TLS is asked for.
+    async fn forever(part: Vec<u8>, pause: Duration) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let part = part.clone();
+                tokio::spawn(async move {
+                    let mut head = [0; 8192];
+                    stream.read(&mut head).await.ok();
+                    let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n";
+                    if stream.write_all(head).await.is_err() {
+                        return;
+                    }
+                    while stream.write_all(&part).await.is_ok() {
+                        tokio::time::sleep(pause).await;
+                    }
+                });
+            }
+        });
+        addr
+    }
+    let drip = forever(b"a".to_vec(), Duration::from_millis(100)).await;
+    let flood = forever(vec![b'#'; 64 << 10], Duration::ZERO).await;
+    let plain = serve(|_| text("a 1\n")).await;
+    let good = serve(|_| text("a 1\n")).await;
+    let (store, scraper) = scraper();
+    scraper
+        .apply(jobs(&format!(
+            "scrape_configs:\n  - job_name: j\n    scrape_interval: 1s\n    static_configs: [{{targets: ['{drip}', '{flood}', '{good}']}}]\n  - job_name: tls\n    scheme: https\n    scrape_interval: 1s\n    static_configs: [{{targets: ['{plain}']}}]"
+        )))
+        .await
+        .unwrap();
+    let up = |job: &str, addr: SocketAddr| format!("up{{instance=\"{addr}\", job=\"{job}\"}}");
+    store
+        .until("all scraped", |s| {
+            let all = [up("j", drip), up("j", flood), up("tls", plain)];
+            all.iter().all(|name| s.count(name) > 0) && s.last(&up("j", good)) == Some(1.0)
+        })
+        .await;
+    let error = |addr: SocketAddr| {
+        let pools = scraper.snapshot();
+        let target =
+            pools.iter().flat_map(|pool| &pool.active).find(|t| t.scrape_url.contains(&addr.to_string()));
+        target.unwrap().last_error.clone()
+    };
+    for (addr, expected) in [
+        (drip, "no complete answer"),
+        (flood, "larger than the limit of 1048576 bytes"),
+        (plain, "cannot connect"),
+    ] {
+        assert!(error(addr).contains(expected), "{addr}: {}", error(addr));
+    }
+    scraper.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_type_that_changes_is_described_again() {
+    let addr = serve(|n| match n {
+        0..=2 => text("# TYPE a counter\na 1\n"),
+        _ => text("# TYPE a gauge\na 2\n"),
+    })
+    .await;
+    let (store, scraper) = scraper();
+    scraper.apply(job(addr, "")).await.unwrap();
+    store
+        .until("the first type", |s| {
+            s.0.lock().metadata.get("a").is_some_and(|m| m.kind == MetricType::Counter)
+        })
+        .await;
+    store
+        .until("the other type", |s| {
+            s.0.lock().metadata.get("a").is_some_and(|m| m.kind == MetricType::Gauge)
+        })
+        .await;
+    assert_eq!(store.last(&format!("up{{instance=\"{addr}\", job=\"j\"}}")), Some(1.0));
+    scraper.shutdown().await;
+}
