@@ -152,7 +152,7 @@ impl Fleet {
     pub(crate) fn time(&self, host: usize) -> i64 {
         let offset = (mix(self.seed ^ host as u64) % (INTERVAL_MS as u64 - 100)) as i64;
         let jitter = mix(self.seed ^ (host as u64) << 32 ^ self.round as u64);
-        let jitter = if jitter % 50 == 0 { (jitter >> 8) as i64 % 7 } else { 0 };
+        let jitter = if jitter.is_multiple_of(50) { (jitter >> 8) as i64 % 7 } else { 0 };
         self.start_ms + self.round * INTERVAL_MS + offset + jitter
     }
 
@@ -167,7 +167,7 @@ impl Fleet {
                 if state % 2 == 0 { (state % 4) as f64 } else { (state * 4096) as f64 }
             }
             Kind::IdleCounter => {
-                if random % 200 == 0 {
+                if random.is_multiple_of(200) {
                     self.state[series] += 1 + low % 3;
                 }
                 (self.state[series] % 1000) as f64
@@ -176,7 +176,7 @@ impl Fleet {
                 // A rate of its own, and how it swings.
                 let rate = 1i64 << (mix(series as u64 ^ self.seed) % 22);
                 self.state[series] += rate + low % (rate / 2 + 1);
-                if random % 20_000 == 0 {
+                if random.is_multiple_of(20_000) {
                     self.state[series] = 0;
                 }
                 self.state[series] as f64
