@@ -28,8 +28,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "api",
         &[
-            "model", "wire", "promql", "tsdb", "ingest", "sources", "rules", "alerts", "httpc", "template",
-            "host", "clients",
+            "model", "wire", "promql", "tsdb", "state", "ingest", "sources", "rules", "alerts", "httpc",
+            "template", "host", "clients",
         ],
     ),
     (

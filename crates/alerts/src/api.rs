@@ -29,10 +29,15 @@ impl Serialize for Time {
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let at: jiff::Timestamp = text
-            .parse()
-            .map_err(|err| serde::de::Error::custom(format!("{text:?} is no RFC 3339 time: {err}")))?;
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl std::str::FromStr for Time {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let at: jiff::Timestamp =
+            text.parse().map_err(|err| Error::Invalid(format!("{text:?} is no RFC 3339 time: {err}")))?;
         Ok(Self(Timestamp(at.as_millisecond())))
     }
 }
@@ -82,7 +87,7 @@ pub struct GettableAlert {
     /// When it was sent last.
     pub updated_at: Time,
     /// Where it comes from.
-    #[serde(rename = "generatorURL")]
+    #[serde(rename = "generatorURL", default, skip_serializing_if = "String::is_empty")]
     pub generator_url: String,
     /// Labels.
     pub labels: Kv2,
@@ -103,7 +108,7 @@ pub struct AlertGroup {
 }
 
 /// An alert as it is sent in.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PostableAlert {
     /// Labels.
@@ -111,8 +116,10 @@ pub struct PostableAlert {
     /// Annotations.
     pub annotations: Kv2,
     /// Since when; now when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub starts_at: Option<Time>,
     /// Until when; the resolve timeout when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Time>,
     /// Where it comes from.
     #[serde(rename = "generatorURL")]
@@ -174,17 +181,17 @@ pub struct SilenceStatus {
 }
 
 /// A silence as it is sent in.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PostableSilence {
     /// Empty for a new one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
     /// What it mutes.
     #[serde(default)]
     pub matchers: Vec<ApiMatcher>,
     /// In place of `matchers`: several sets.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matcher_sets: Vec<Vec<ApiMatcher>>,
     /// Since when.
     pub starts_at: Time,
@@ -195,7 +202,7 @@ pub struct PostableSilence {
     /// Why.
     pub comment: String,
     /// Further texts.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: Kv2,
 }
 
@@ -249,10 +256,10 @@ pub struct Status {
 /// The cluster.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClusterStatus {
-    /// `disabled`: other servers are reached in other ways.
-    pub status: &'static str,
     /// None.
     pub peers: Vec<ReceiverName>,
+    /// `disabled`: other servers are reached in other ways.
+    pub status: &'static str,
 }
 
 /// The configuration.
@@ -507,7 +514,7 @@ impl TryFrom<&ApiMatcher> for Matcher {
     }
 }
 
-fn shown_silence(silence: &Silence, now: Timestamp) -> GettableSilence {
+pub(crate) fn shown_silence(silence: &Silence, now: Timestamp) -> GettableSilence {
     let mut sets =
         silence.matcher_sets.iter().map(|set| set.iter().map(ApiMatcher::from).collect::<Vec<_>>());
     GettableSilence {
@@ -602,7 +609,7 @@ pub async fn post_silence(dispatcher: &Dispatcher, posted: PostableSilence) -> R
 /// `DELETE /api/v2/silence/{id}`.
 ///
 /// # Errors
-/// `NotFound`, `Invalid` when it has ended, `State`.
+/// `NotFound`, `State`.
 pub async fn delete_silence(dispatcher: &Dispatcher, id: &str) -> Result<(), Error> {
     dispatcher.expire_silence(id).await
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::config::{Config, Settings};
 use crate::core::{Core, Due, Setup};
 use crate::error::Error;
 use crate::history::{Event, History, Kind};
+use crate::journal::Journal;
 use crate::message::{Data, Kv, Notification};
 use crate::metrics::{IntegrationLabel, Metrics, ReasonLabel};
 use crate::nflog::{self, Claim, Entry, NotificationLog, Reason};
@@ -45,6 +46,9 @@ const STORED_AT_ONCE: usize = 500;
 /// So many fingerprints are kept with an event of the history.
 const KEPT_FINGERPRINTS: usize = 100;
 
+/// A test of a receiver takes no longer.
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
+
 const ALERTS: &str = "alerts";
 const SILENCES: &str = "silences";
 const NFLOG: &str = "nflog";
@@ -57,6 +61,8 @@ pub struct Parts {
     pub config: Config,
     /// Where silences, the notification log and active alerts are kept.
     pub state: Arc<dyn StateStore>,
+    /// Which notifications arrived just before a crash.
+    pub journal: Option<Journal>,
     /// Where events go.
     pub history: Option<Arc<History>>,
     /// Wall time.
@@ -76,6 +82,7 @@ struct Inner {
     wake: Notify,
     settings: Settings,
     state: Arc<dyn StateStore>,
+    journal: Option<Journal>,
     history: Option<Arc<History>>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
@@ -85,6 +92,8 @@ struct Inner {
     sending: Semaphore,
     /// One edit of silences at a time: each is decided, stored and applied before the next.
     editing: tokio::sync::Mutex<()>,
+    /// When the loop last went round, in milliseconds.
+    last_round: AtomicI64,
     stopping: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
 }
@@ -113,7 +122,7 @@ pub struct Received {
 /// Builds what comes from a configuration.
 fn setup(config: Config, settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Arc<Setup>, Error> {
     let tree = Tree::new(&config.route).map_err(|reason| Error::Config { reason })?;
-    let renderer = Renderer::new(&config.templates, clock.clone())?;
+    let renderer = Renderer::with_texts(&config.templates, &config.template_texts, clock.clone())?;
     let receivers = notify::build(&config, settings, &renderer)?;
     Ok(Arc::new(Setup { config, tree, receivers, renderer, loaded_at: clock.now() }))
 }
@@ -124,11 +133,14 @@ impl Dispatcher {
     /// # Errors
     /// `Config`, `Template` and `File` for the configuration, `State` when what is stored cannot be read.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { settings, config, state, history, clock, metrics, seed } = parts;
+        let Parts { settings, config, state, journal, history, clock, metrics, seed } = parts;
         let setup = setup(config, &settings, &clock)?;
         let now = clock.now();
         let silences: Vec<Silence> = read_all(&*state, SILENCES, "reading silences").await?;
-        let entries: Vec<Entry> = read_all(&*state, NFLOG, "reading the notification log").await?;
+        let mut entries: Vec<Entry> = read_all(&*state, NFLOG, "reading the notification log").await?;
+        if let Some(journal) = &journal {
+            entries.iter_mut().for_each(|entry| entry.settle(|id| journal.has(id)));
+        }
         let alerts: Vec<StoredAlert> = read_all(&*state, ALERTS, "reading active alerts").await?;
         let silences = Silences::new(silences, settings.max_silences, settings.max_silence_bytes);
         let grace = setup.config.global.resolve_timeout.ms();
@@ -156,11 +168,13 @@ impl Dispatcher {
             editing: tokio::sync::Mutex::new(()),
             settings,
             state,
+            journal,
             history,
             clock,
             metrics,
             owner: format!("{:016x}", mix(seed)),
             random: AtomicU64::new(mix(seed ^ 0x5bf0_3635)),
+            last_round: AtomicI64::new(now.ms()),
             stopping: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
         });
@@ -243,6 +257,17 @@ impl Dispatcher {
         received
     }
 
+    /// Whether a configuration could be loaded: nothing changes.
+    ///
+    /// # Errors
+    /// As [`Dispatcher::reload`].
+    pub fn check(&self, config: Config) -> Result<(), Error> {
+        let setup = setup(config, &self.0.settings, &self.0.clock)?;
+        crate::inhibit::Inhibitor::new(&setup.config.inhibit_rules)
+            .map_err(|reason| Error::Config { reason })?;
+        Ok(())
+    }
+
     /// Loads another configuration: all of it, or nothing when it is wrong.
     ///
     /// # Errors
@@ -281,15 +306,15 @@ impl Dispatcher {
         Ok(id)
     }
 
-    /// Ends a silence.
+    /// Ends a silence; one that has ended stays as it is.
     ///
     /// # Errors
-    /// `NotFound`, `Invalid` when it has ended; `State` when that cannot be stored: then nothing has changed.
+    /// `NotFound`; `State` when that cannot be stored: then nothing has changed.
     pub async fn expire_silence(&self, id: &str) -> Result<(), Error> {
         let inner = &self.0;
         let now = inner.clock.now();
         let _editing = inner.editing.lock().await;
-        let change = inner.core().silences.expire(id, now)?;
+        let Some(change) = inner.core().silences.expire(id, now)? else { return Ok(()) };
         inner.store_silences(std::slice::from_ref(&change)).await?;
         inner.note([Event::new(now, Kind::Silence, json!(change))]);
         inner.core().silences.apply([change]);
@@ -328,9 +353,35 @@ impl Dispatcher {
             now,
         };
         let attempts = ways.iter().map(|way| async {
-            (format!("{}[{}]", way.name, way.index), way.sender.send(&notification).await)
+            let timed = tokio::time::timeout(TEST_TIMEOUT, way.sender.send(&notification));
+            let attempt = timed.await.unwrap_or_else(|_| {
+                Err(Failure::transient(format!("no answer within {} s", TEST_TIMEOUT.as_secs())))
+            });
+            (format!("{}[{}]", way.name, way.index), attempt)
         });
-        Ok(join_all(attempts).await)
+        let attempts = join_all(attempts).await;
+        let events = attempts.iter().map(|(way, attempt)| {
+            let (delivered, code, answer) = match attempt {
+                Ok(delivered) => (true, delivered.status, &delivered.answer),
+                Err(failure) => (false, failure.status, &failure.message),
+            };
+            let detail = json!({ "way": way, "delivered": delivered, "code": code, "answer": answer });
+            Event::new(now, Kind::Test, detail).group("", receiver)
+        });
+        inner.note(events.collect::<Vec<_>>());
+        Ok(attempts)
+    }
+
+    /// What keeps the loop from going round, if anything does.
+    ///
+    /// # Errors
+    /// When it has not gone round for four times as long as it ever sleeps.
+    pub fn check_alive(&self) -> Result<(), String> {
+        let since = self.0.clock.now().ms() - self.0.last_round.load(Ordering::Relaxed);
+        match since > 4 * MAINTENANCE_MS {
+            true => Err(format!("the alert manager has not gone round for {} s", since / 1000)),
+            false => Ok(()),
+        }
     }
 
     /// Looks at what is known, under its lock: be short.
@@ -413,6 +464,7 @@ impl Inner {
         let mut next_gc = start + self.settings.gc_interval.ms().max(1);
         while !*stopping.borrow() {
             let now = self.clock.now();
+            self.last_round.store(now.ms(), Ordering::Relaxed);
             let (due, mut next) = {
                 let mut core = self.core();
                 (core.tick(now), core.next_timer().unwrap_or(Timestamp::MAX))
@@ -557,7 +609,11 @@ impl Inner {
             data.route_labels = labels;
             let notification =
                 Notification { id, group_key: due.key.clone(), reason, data: Arc::new(data), now };
-            if !self.attempts(due, way, &notification, &told).await {
+            let arrived = self.attempts(due, way, &notification, &told).await;
+            if let Some(journal) = self.journal.as_ref().filter(|_| arrived) {
+                journal.arrived(&notification.id);
+            }
+            if !arrived {
                 // What the receiver knows has not changed, as far as anybody can tell.
                 entry.claim = None;
                 self.store_entry(&key, &entry).await;
@@ -582,6 +638,8 @@ impl Inner {
     ) -> bool {
         let label = IntegrationLabel { integration: way.name.to_owned() };
         self.metrics.notifications.get_or_create(&label).inc();
+        // Waiting for the first turn is not the service's fault, and takes nothing of its time.
+        let mut turn = Some(way.pace.turn().await);
         let deadline =
             Instant::now() + Duration::from_millis((due.flush.deadline - due.flush.now).max(0) as u64);
         let mut pause = FIRST_PAUSE_MS;
@@ -595,7 +653,12 @@ impl Inner {
             number += 1;
             let started = Instant::now();
             let attempt = {
+                let first = turn.take();
                 let timed = tokio::time::timeout_at(deadline, async {
+                    let _turn = match first {
+                        Some(turn) => turn,
+                        None => way.pace.turn().await,
+                    };
                     let Ok(_permit) = self.sending.acquire().await else {
                         return Err(Failure::permanent("the dispatcher has stopped"));
                     };

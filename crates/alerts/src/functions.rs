@@ -67,7 +67,7 @@ pub fn functions(clock: Arc<dyn Clock>) -> Functions {
             Ok(humanize_duration(seconds).into())
         })
         .add("toJson", &[Any], |args| {
-            serde_json::to_string(&to_json(args.first().unwrap_or(&Value::Nil)))
+            crate::message::Data::escaped_json(&to_json(args.first().unwrap_or(&Value::Nil)))
                 .map(Value::from)
                 .map_err(|err| err.to_string())
         })

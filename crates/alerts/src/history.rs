@@ -45,6 +45,8 @@ pub enum Kind {
     GivenUp,
     /// A silence was made, changed or ended.
     Silence,
+    /// A receiver was tried out.
+    Test,
     /// The configuration was loaded or refused.
     Config,
     /// Something was refused because of a bound.
@@ -63,6 +65,7 @@ impl Kind {
             Self::AttemptFailed => "attempt_failed",
             Self::GivenUp => "given_up",
             Self::Silence => "silence",
+            Self::Test => "test",
             Self::Config => "config",
             Self::Shed => "shed",
         }
@@ -73,6 +76,8 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
+    /// Its place in the history, rising; 0 until it is stored.
+    pub id: i64,
     /// When.
     pub at: Timestamp,
     /// What.
@@ -93,6 +98,7 @@ impl Event {
     /// An event about nothing in particular.
     pub fn new(at: Timestamp, kind: Kind, detail: serde_json::Value) -> Self {
         Self {
+            id: 0,
             at,
             kind: kind.as_str(),
             fingerprint: String::new(),
@@ -134,8 +140,10 @@ pub struct Query {
     pub group_key: String,
     /// Of this receiver.
     pub receiver: String,
-    /// Of this kind.
+    /// Of these kinds, separated by commas.
     pub kind: String,
+    /// Older than this event: the next page after one that ended with it.
+    pub before: Option<i64>,
     /// At most so many, the newest; 0: [`MAX_ANSWER`].
     pub limit: usize,
 }
@@ -160,6 +168,7 @@ enum Message {
 /// The history. Cheap to share in an [`Arc`].
 #[derive(Debug)]
 pub struct History {
+    path: std::path::PathBuf,
     queue: Option<SyncSender<Message>>,
     writer: Option<JoinHandle<()>>,
     reader: Arc<Mutex<Connection>>,
@@ -187,6 +196,7 @@ impl History {
                     alertname TEXT NOT NULL, group_key TEXT NOT NULL, receiver TEXT NOT NULL, detail TEXT NOT NULL
                  ) STRICT;
                  CREATE INDEX IF NOT EXISTS event_at ON event (at);
+                 CREATE INDEX IF NOT EXISTS event_alertname ON event (alertname, at) WHERE alertname <> '';
                  CREATE INDEX IF NOT EXISTS event_fingerprint ON event (fingerprint, at) WHERE fingerprint <> '';
                  PRAGMA user_version = 1;",
             )
@@ -199,7 +209,18 @@ impl History {
             .name("alert-history".into())
             .spawn(move || write(writer, &messages, &settings, &counted))
             .map_err(|source| Error::File { what: "alert history", path: path.to_owned(), source })?;
-        Ok(Self { queue: Some(queue), writer: Some(writer), reader: Arc::new(Mutex::new(reader)), metrics })
+        Ok(Self {
+            path: path.to_owned(),
+            queue: Some(queue),
+            writer: Some(writer),
+            reader: Arc::new(Mutex::new(reader)),
+            metrics,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Notes an event; never waits.
@@ -234,42 +255,86 @@ impl History {
     /// # Errors
     /// When the file cannot be read.
     pub fn query(&self, query: &Query) -> Result<Vec<Event>, Error> {
+        self.select(query, "DESC", if query.limit == 0 { MAX_ANSWER } else { query.limit.min(MAX_ANSWER) })
+    }
+
+    /// The oldest events that fit, oldest first, at most `max`. Blocks.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn scan(&self, query: &Query, max: usize) -> Result<Vec<Event>, Error> {
+        self.select(query, "ASC", max)
+    }
+
+    fn select(&self, query: &Query, order: &str, limit: usize) -> Result<Vec<Event>, Error> {
         let db = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        // An equality that is not asked for must not be in the statement, or no index is used for it.
+        let mut wanted = vec!["at >= ?1 AND at <= ?2 AND id < ?3".to_owned()];
+        let mut values: Vec<rusqlite::types::Value> = vec![
+            query.start.unwrap_or(i64::MIN).into(),
+            query.end.unwrap_or(i64::MAX).into(),
+            query.before.unwrap_or(i64::MAX).into(),
+        ];
+        let kinds: Vec<&str> = query.kind.split(',').map(str::trim).filter(|kind| !kind.is_empty()).collect();
+        for (column, text) in [
+            ("fingerprint", &query.fingerprint),
+            ("alertname", &query.alertname),
+            ("group_key", &query.group_key),
+            ("receiver", &query.receiver),
+        ] {
+            if !text.is_empty() {
+                values.push(text.clone().into());
+                // The second half lets the partial index of this column be used.
+                wanted.push(format!("{column} = ?{} AND {column} <> ''", values.len()));
+            }
+        }
+        if !kinds.is_empty() {
+            let mut places = Vec::new();
+            for kind in kinds {
+                values.push(kind.to_owned().into());
+                places.push(format!("?{}", values.len()));
+            }
+            wanted.push(format!("kind IN ({})", places.join(", ")));
+        }
+        values.push((limit as i64).into());
+        let text = format!(
+            "SELECT at, kind, fingerprint, alertname, group_key, receiver, detail, id FROM event
+             WHERE {} ORDER BY at {order}, id {order} LIMIT ?{}",
+            wanted.join(" AND "),
+            values.len()
+        );
         let read = || {
-            let mut select = db.prepare_cached(
-                "SELECT at, kind, fingerprint, alertname, group_key, receiver, detail FROM event
-                 WHERE at >= ?1 AND at <= ?2 AND (?3 = '' OR fingerprint = ?3) AND (?4 = '' OR alertname = ?4)
-                   AND (?5 = '' OR group_key = ?5) AND (?6 = '' OR receiver = ?6) AND (?7 = '' OR kind = ?7)
-                 ORDER BY at DESC, id DESC LIMIT ?8",
-            )?;
-            let limit = if query.limit == 0 { MAX_ANSWER } else { query.limit.min(MAX_ANSWER) };
-            let found = select.query_map(
-                params![
-                    query.start.unwrap_or(i64::MIN),
-                    query.end.unwrap_or(i64::MAX),
-                    query.fingerprint,
-                    query.alertname,
-                    query.group_key,
-                    query.receiver,
-                    query.kind,
-                    limit as i64
-                ],
-                |row| {
-                    let detail: String = row.get(6)?;
-                    Ok(Event {
-                        at: Timestamp(row.get(0)?),
-                        kind: known_kind(&row.get::<_, String>(1)?),
-                        fingerprint: row.get(2)?,
-                        alertname: row.get(3)?,
-                        group_key: row.get(4)?,
-                        receiver: row.get(5)?,
-                        detail: serde_json::from_str(&detail).unwrap_or(serde_json::Value::String(detail)),
-                    })
-                },
-            )?;
+            let mut select = db.prepare_cached(&text)?;
+            let found = select.query_map(rusqlite::params_from_iter(values), |row| {
+                let detail: String = row.get(6)?;
+                Ok(Event {
+                    id: row.get(7)?,
+                    at: Timestamp(row.get(0)?),
+                    kind: known_kind(&row.get::<_, String>(1)?),
+                    fingerprint: row.get(2)?,
+                    alertname: row.get(3)?,
+                    group_key: row.get(4)?,
+                    receiver: row.get(5)?,
+                    detail: serde_json::from_str(&detail).unwrap_or(serde_json::Value::String(detail)),
+                })
+            })?;
             found.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|source| Error::History { doing: "reading", source })
+    }
+
+    /// Writes a consistent copy to `path`, which must not exist. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn backup_to(&self, path: &Path) -> Result<(), Error> {
+        self.flush();
+        let text = path.to_str().ok_or_else(|| Error::Invalid(format!("{path:?} is not valid UTF-8")))?;
+        let db = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        db.execute("VACUUM INTO ?1", params![text])
+            .map_err(|source| Error::History { doing: "copying", source })?;
+        set_private(path);
+        Ok(())
     }
 
     /// The alert names that fired most often in a range. Blocks.
@@ -312,8 +377,19 @@ impl Drop for History {
 
 fn known_kind(text: &str) -> &'static str {
     use Kind::*;
-    let all =
-        [Firing, Resolved, Grouped, Suppressed, Delivered, AttemptFailed, GivenUp, Silence, Config, Shed];
+    let all = [
+        Firing,
+        Resolved,
+        Grouped,
+        Suppressed,
+        Delivered,
+        AttemptFailed,
+        GivenUp,
+        Silence,
+        Test,
+        Config,
+        Shed,
+    ];
     all.into_iter().map(Kind::as_str).find(|kind| *kind == text).unwrap_or("unknown")
 }
 

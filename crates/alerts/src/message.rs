@@ -2,6 +2,7 @@
 //!
 //! Source: the Alertmanager manual, "Notification template reference", and its webhook format, version 4.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -43,6 +44,9 @@ impl Object for Kv {
     fn underlying(&self) -> Option<Value> {
         Some(Value::string_map(&self.0))
     }
+    fn text(&self) -> Option<String> {
+        Some(joined(self.sorted_pairs().into_iter()))
+    }
     fn call(&self, method: &str, args: &[Value]) -> Option<Result<Value, String>> {
         let pairs = || self.sorted_pairs().into_iter();
         Some(match (method, args) {
@@ -62,16 +66,18 @@ impl Object for Kv {
                 let kept = self.0.iter().filter(|(name, _)| !names.contains(name));
                 Ok(Value::object(Kv(kept.map(|(n, v)| (n.clone(), v.clone())).collect())))
             }
-            ("String", []) => {
-                let shown: Vec<String> = pairs().map(|(name, value)| format!("{name}={value}")).collect();
-                Ok(shown.join(", ").into())
-            }
+            ("String", []) => Ok(joined(pairs()).into()),
             ("SortedPairs" | "Names" | "Values" | "Remove" | "String", _) => {
                 Err(format!("wrong number of args for {method}"))
             }
             _ => return None,
         })
     }
+}
+
+/// Pairs as Alertmanager prints them.
+fn joined<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    pairs.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Pairs in order.
@@ -85,15 +91,14 @@ impl Object for Pairs {
     fn underlying(&self) -> Option<Value> {
         Some(Value::list(self.0.iter().map(|(n, v)| Value::object(Pair(n.clone(), v.clone())))))
     }
+    fn text(&self) -> Option<String> {
+        Some(joined(self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
+    }
     fn call(&self, method: &str, args: &[Value]) -> Option<Result<Value, String>> {
         Some(match (method, args) {
             ("Names", []) => Ok(Value::list(self.0.iter().map(|(name, _)| name.as_str().into()))),
             ("Values", []) => Ok(Value::list(self.0.iter().map(|(_, value)| value.as_str().into()))),
-            ("String", []) => {
-                let shown: Vec<String> =
-                    self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                Ok(shown.join(", ").into())
-            }
+            ("String", []) => Ok(self.text().unwrap_or_default().into()),
             _ => return None,
         })
     }
@@ -132,7 +137,7 @@ pub fn rfc3339(at: Timestamp) -> String {
 #[serde(rename_all = "camelCase")]
 pub struct AlertData {
     /// `firing` or `resolved`.
-    pub status: &'static str,
+    pub status: Cow<'static, str>,
     /// Its labels.
     pub labels: Kv,
     /// Its annotations.
@@ -154,7 +159,7 @@ impl AlertData {
     fn new(alert: &Alert, now: Timestamp) -> Self {
         let resolved = alert.is_resolved(now);
         Self {
-            status: if resolved { "resolved" } else { "firing" },
+            status: if resolved { "resolved" } else { "firing" }.into(),
             labels: (&alert.labels).into(),
             annotations: (&alert.annotations).into(),
             starts_at: Some(alert.starts_at),
@@ -178,7 +183,7 @@ impl Object for AlertData {
         let time =
             |at: Option<Timestamp>| Value::object(Time::from_ms(at.map_or(ZERO_TIME_MS, Timestamp::ms)));
         Some(match name {
-            "Status" => self.status.into(),
+            "Status" => self.status.as_ref().into(),
             "Labels" => Value::object(self.labels.clone()),
             "Annotations" => Value::object(self.annotations.clone()),
             "StartsAt" => time(self.starts_at),
@@ -238,7 +243,7 @@ pub struct Data {
     /// The receiver's name, quoted as a regular expression.
     pub receiver: String,
     /// `firing` while one alert does.
-    pub status: &'static str,
+    pub status: Cow<'static, str>,
     /// The alerts.
     pub alerts: AlertList,
     /// Why it is sent, in Alertmanager's words.
@@ -265,7 +270,7 @@ impl Object for Data {
     fn field(&self, name: &str) -> Option<Value> {
         Some(match name {
             "Receiver" => self.receiver.as_str().into(),
-            "Status" => self.status.into(),
+            "Status" => self.status.as_ref().into(),
             "Alerts" => Value::object(self.alerts.clone()),
             "GroupLabels" => Value::object(self.group_labels.clone()),
             "CommonLabels" => Value::object(self.common_labels.clone()),
@@ -293,7 +298,7 @@ impl Data {
         let firing = alerts.iter().any(|alert| !alert.is_resolved(now));
         Self {
             receiver: quote_meta(receiver),
-            status: if firing { "firing" } else { "resolved" },
+            status: if firing { "firing" } else { "resolved" }.into(),
             alerts: AlertList(alerts.iter().map(|alert| Arc::new(AlertData::new(alert, now))).collect()),
             group_labels: group_labels.into(),
             common_labels: common(alerts.iter().map(|alert| &alert.labels)),
@@ -306,8 +311,15 @@ impl Data {
 
     /// As JSON in the way Go writes it: `<`, `>` and `&` escaped, a line feed at the end.
     pub fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
+        let mut out = Self::escaped_json(value)?;
+        out.push('\n');
+        Ok(out.into_bytes())
+    }
+
+    /// As [`Data::json`], without the line feed.
+    pub fn escaped_json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
         let text = serde_json::to_string(value)?;
-        let mut out = String::with_capacity(text.len() + 1);
+        let mut out = String::with_capacity(text.len());
         for c in text.chars() {
             match c {
                 '<' => out.push_str("\\u003c"),
@@ -318,8 +330,7 @@ impl Data {
                 c => out.push(c),
             }
         }
-        out.push('\n');
-        Ok(out.into_bytes())
+        Ok(out)
     }
 }
 

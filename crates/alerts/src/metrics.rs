@@ -21,6 +21,13 @@ pub struct ReasonLabel {
     pub reason: &'static str,
 }
 
+/// What became of something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// In one word.
+    pub outcome: &'static str,
+}
+
 /// Figures of the alert manager; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -58,6 +65,10 @@ pub struct Metrics {
     pub history_dropped: Family<ReasonLabel, Counter>,
     /// Events that wait for the history.
     pub history_queue: Gauge,
+    /// Heartbeats: `sent`, `failed`, `withheld`.
+    pub heartbeats: Family<OutcomeLabel, Counter>,
+    /// Alerts that are not stored as series because there are too many.
+    pub series_left_out: Gauge,
     /// Whether the last configuration was good.
     pub config_good: Gauge,
 }
@@ -116,6 +127,12 @@ impl Metrics {
             "Events that wait for the history",
             this.history_queue.clone(),
         );
+        registry.register("alerts_heartbeats", "Heartbeats, by outcome", this.heartbeats.clone());
+        registry.register(
+            "alerts_series_left_out",
+            "Alerts that are not stored as series",
+            this.series_left_out.clone(),
+        );
         registry.register(
             "alerts_config_last_reload_successful",
             "Whether the last configuration was good",
@@ -144,6 +161,8 @@ impl Metrics {
             state_failures: Counter::default(),
             history_dropped: Family::default(),
             history_queue: Gauge::default(),
+            heartbeats: Family::default(),
+            series_left_out: Gauge::default(),
             config_good: Gauge::default(),
         }
     }

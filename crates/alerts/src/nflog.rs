@@ -97,6 +97,15 @@ impl Entry {
     pub fn key(&self) -> String {
         key(&self.group_key, &self.receiver, &self.integration, self.index)
     }
+
+    /// Takes a claim whose notification is known to have arrived as settled.
+    pub fn settle(&mut self, arrived: impl Fn(&str) -> bool) {
+        if let Some(claim) = self.claim.take_if(|claim| arrived(&claim.id)) {
+            self.at = Some(claim.at);
+            self.firing = claim.firing;
+            self.resolved = claim.resolved;
+        }
+    }
 }
 
 /// The key of a group's entry for one way of a receiver.
@@ -153,6 +162,11 @@ impl NotificationLog {
     /// The entry of a key.
     pub fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.get(key)
+    }
+
+    /// All entries, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
     }
 
     /// Replaces an entry.

@@ -30,23 +30,26 @@ impl Renderer {
     /// # Errors
     /// `File` when one cannot be read, `Template` with Go's text when one does not parse.
     pub fn new(globs: &[PathBuf], clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        Self::with_texts(globs, &[], clock)
+    }
+
+    /// As [`Renderer::new`], then named texts that are no files.
+    ///
+    /// # Errors
+    /// As [`Renderer::new`].
+    pub fn with_texts(
+        globs: &[PathBuf],
+        texts: &[(String, String)],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
         let functions = functions(clock);
         let names = functions.names();
         let mut set = TemplateSet::new();
         let failed = |err: template::Error| Error::Template(err.to_string());
         set.add("default.tmpl", defaults::TEXT, &names).map_err(failed)?;
         set.add("email.tmpl", defaults::HTML, &names).map_err(failed)?;
-        for glob in globs {
-            for path in expand(glob)? {
-                let text = std::fs::read_to_string(&path).map_err(|source| Error::File {
-                    what: "template",
-                    path: path.clone(),
-                    source,
-                })?;
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                set.add(&name, &text, &names)
-                    .map_err(|err| Error::Template(format!("{}: {err}", path.display())))?;
-            }
+        for (name, text) in read_files(globs)?.iter().chain(texts) {
+            set.add(name, text, &names).map_err(|err| Error::Template(format!("{name}: {err}")))?;
         }
         Ok(Self { set: Arc::new(set), functions: Arc::new(functions) })
     }
@@ -95,6 +98,23 @@ impl Renderer {
             other => other.clone(),
         })
     }
+}
+
+/// The files that globs name, in order: name and text.
+///
+/// # Errors
+/// `File` when one cannot be read.
+pub fn read_files(globs: &[PathBuf]) -> Result<Vec<(String, String)>, Error> {
+    let mut files = Vec::new();
+    for glob in globs {
+        for path in expand(glob)? {
+            let read = std::fs::read_to_string(&path);
+            let text = read.map_err(|source| Error::File { what: "template", path: path.clone(), source })?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            files.push((name, text));
+        }
+    }
+    Ok(files)
 }
 
 /// The files that a pattern names, sorted: `*`, `?` and `[…]` in any part of the path.

@@ -128,7 +128,22 @@ impl Tree {
     }
 }
 
+impl Tree {
+    /// The nodes that an alert walks through, as `amtool config routes test --tree` draws them.
+    pub fn draw_matching(&self, labels: &Labels) -> String {
+        let mut out = String::from("Matching routes:\n.\n");
+        draw_matching(&self.root, labels, "", true, &mut out);
+        out
+    }
+}
+
 impl Node {
+    /// Its matchers in braces, or `default-route`.
+    fn name(&self) -> String {
+        let matchers: Vec<String> = self.matchers.iter().map(ToString::to_string).collect();
+        if matchers.is_empty() { "default-route".to_owned() } else { format!("{{{}}}", matchers.join(",")) }
+    }
+
     /// The labels that name the group of an alert.
     pub fn group_labels(&self, labels: &Labels) -> Labels {
         let options = &self.options;
@@ -220,13 +235,31 @@ fn explain(node: &Arc<Node>, labels: &Labels, steps: &mut Vec<Step>) -> (bool, b
 
 fn draw(node: &Node, indent: &str, last: bool, out: &mut String) {
     let branch = if last { "└── " } else { "├── " };
-    let matchers: Vec<String> = node.matchers.iter().map(ToString::to_string).collect();
-    let name =
-        if matchers.is_empty() { "default-route".to_owned() } else { format!("{{{}}}", matchers.join(",")) };
+    let name = node.name();
     let goes_on = if node.goes_on { "  continue: true" } else { "" };
     out.push_str(&format!("{indent}{branch}{name}{goes_on}  receiver: {}\n", node.options.receiver));
     let indent = format!("{indent}{}", if last { "    " } else { "│   " });
     for (at, child) in node.children.iter().enumerate() {
         draw(child, &indent, at + 1 == node.children.len(), out);
+    }
+}
+
+fn draw_matching(node: &Node, labels: &Labels, indent: &str, last: bool, out: &mut String) {
+    let mut taken: Vec<&Arc<Node>> = Vec::new();
+    for child in node.children.iter().filter(|child| model::matcher::selects(&child.matchers, labels)) {
+        taken.push(child);
+        if !child.goes_on {
+            break;
+        }
+    }
+    let branch = if last { "└── " } else { "├── " };
+    out.push_str(&format!("{indent}{branch}{}", node.name()));
+    if taken.is_empty() {
+        out.push_str(&format!("  receiver: {}", node.options.receiver));
+    }
+    out.push('\n');
+    let indent = format!("{indent}{}", if last { "    " } else { "│   " });
+    for (at, child) in taken.iter().enumerate() {
+        draw_matching(child, labels, &indent, at + 1 == taken.len(), out);
     }
 }

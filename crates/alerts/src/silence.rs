@@ -153,15 +153,15 @@ impl Silences {
         Ok(changes)
     }
 
-    /// What ending a silence comes to.
+    /// What ending a silence comes to; `None` when it has ended already.
     ///
     /// # Errors
-    /// `NotFound` for an unknown id, `Invalid` for one that has expired.
-    pub fn expire(&self, id: &str, now: Timestamp) -> Result<Silence, Error> {
+    /// `NotFound` for an unknown id.
+    pub fn expire(&self, id: &str, now: Timestamp) -> Result<Option<Silence>, Error> {
         let silence = self.by_id.get(id).ok_or_else(|| Error::NotFound(format!("silence {id} not found")))?;
         match silence.state(now) {
-            SilenceState::Expired => Err(Error::Invalid(format!("silence {id} already expired"))),
-            _ => Ok(expired(silence, now)),
+            SilenceState::Expired => Ok(None),
+            _ => Ok(Some(expired(silence, now))),
         }
     }
 
@@ -329,7 +329,7 @@ mod tests {
             for (which, starts, length, pass, expire) in steps {
                 now = now + pass;
                 if expire && let Some(id) = current.take() {
-                    if let Ok(change) = all.expire(&id, now) {
+                    if let Ok(Some(change)) = all.expire(&id, now) {
                         all.apply([change]);
                     }
                     prop_assert_eq!(all.get(&id).unwrap().state(now), SilenceState::Expired);

@@ -1,33 +1,37 @@
 //! What `amtool` does without a server: check a configuration, test routes, render templates.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use model::{Alert, Clock, Labels, Timestamp};
+use model::{Clock, Labels, Timestamp};
 use serde::Deserialize;
 
 use crate::api::Time;
 use crate::config::Config;
 use crate::error::Error;
-use crate::message::Data;
+use crate::message::{AlertData, AlertList, Data, Kv};
 use crate::render::Renderer;
 use crate::route::Tree;
 
-/// Checks a file with its templates; what it holds, as `amtool check-config` says it.
+/// Checks what a file that loads may still have wrong: its templates and routes.
 ///
 /// # Errors
-/// As [`Config::load_file`], and `Template` for one that does not parse.
-pub fn check_config(path: &Path, clock: Arc<dyn Clock>) -> Result<String, Error> {
-    let config = Config::load_file(path)?;
-    Renderer::new(&config.templates, clock)?;
+/// `File` and `Template` for templates, `Config` for routes.
+pub fn check_parts(config: &Config, clock: Arc<dyn Clock>) -> Result<(), Error> {
+    Renderer::with_texts(&config.templates, &config.template_texts, clock)?;
     Tree::new(&config.route).map_err(|reason| Error::Config { reason })?;
-    Ok(format!(
+    Ok(())
+}
+
+/// What a configuration holds, as `amtool check-config` says it.
+pub fn summary(config: &Config) -> String {
+    format!(
         "Found:\n - global config\n - route\n - {} inhibit rules\n - {} receivers\n - {} templates\n",
         config.inhibit_rules.len(),
         config.receivers.len(),
         config.templates.len()
-    ))
+    )
 }
 
 /// The receivers that an alert reaches, in order, as `amtool config routes test` prints them.
@@ -47,14 +51,27 @@ pub fn show_routes(config: &Config) -> Result<String, Error> {
     Ok(Tree::new(&config.route).map_err(|reason| Error::Config { reason })?.draw())
 }
 
-/// Data for [`render`], in the shape of a webhook's body.
+/// The routes that an alert walks through, as `amtool config routes test --tree` draws them.
+///
+/// # Errors
+/// `Config` when a route cannot be built.
+pub fn show_matching(config: &Config, labels: &Labels) -> Result<String, Error> {
+    Ok(Tree::new(&config.route).map_err(|reason| Error::Config { reason })?.draw_matching(labels))
+}
+
+/// Data for [`render`], in the shape of a webhook's body. What is given is shown as it is: nothing is derived.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Sample {
     receiver: String,
+    status: String,
     #[serde(rename = "externalURL")]
     external_url: String,
+    #[serde(rename = "notification_reason")]
+    notification_reason: String,
     group_labels: BTreeMap<String, String>,
+    common_labels: BTreeMap<String, String>,
+    common_annotations: BTreeMap<String, String>,
     alerts: Vec<SampleAlert>,
 }
 
@@ -68,26 +85,57 @@ struct SampleAlert {
     ends_at: Option<Time>,
     #[serde(rename = "generatorURL")]
     generator_url: String,
+    fingerprint: String,
 }
 
 impl Sample {
-    /// One firing alert, for when no data are given.
-    pub fn example() -> Self {
-        let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
+    /// amtool's example, for when no data are given.
+    pub fn example(now: Timestamp) -> Self {
+        let pairs = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect()
+        };
+        let common = [("commonlabelkey1", "commonlabelvalue1"), ("commonlabelkey2", "commonlabelvalue2")];
+        let common_annotations = [
+            ("commonannotationkey1", "commonannotationvalue1"),
+            ("commonannotationkey2", "commonannotationvalue2"),
+        ];
+        let alert =
+            |labels: &[(&str, &str)], annotations: &[(&str, &str)], minutes: i64, fingerprint: &str| {
+                SampleAlert {
+                    status: "alertstatus".into(),
+                    labels: pairs(&[labels, &common].concat()),
+                    annotations: pairs(&[annotations, &common_annotations].concat()),
+                    starts_at: Some(Time(now - minutes * 60_000)),
+                    ends_at: Some(Time(now)),
+                    generator_url: "https://generatorurl.com".into(),
+                    fingerprint: fingerprint.into(),
+                }
+            };
         Self {
             receiver: "receiver".into(),
-            external_url: "http://localhost:9090".into(),
-            group_labels: pairs(&[("alertname", "Example")]),
-            alerts: vec![SampleAlert {
-                status: "firing".into(),
-                labels: pairs(&[
-                    ("alertname", "Example"),
-                    ("severity", "warning"),
-                    ("instance", "localhost:9100"),
-                ]),
-                annotations: pairs(&[("summary", "Something is not as it should be.")]),
-                ..SampleAlert::default()
-            }],
+            status: "alertstatus".into(),
+            external_url: "https://example.com".into(),
+            notification_reason: String::new(),
+            group_labels: pairs(&[
+                ("grouplabelkey1", "grouplabelvalue1"),
+                ("grouplabelkey2", "grouplabelvalue2"),
+            ]),
+            common_labels: pairs(&common),
+            common_annotations: pairs(&common_annotations),
+            alerts: vec![
+                alert(
+                    &[("label1", "value1"), ("label2", "value2"), ("instance", "foo.bar:1234")],
+                    &[("annotation1", "value1"), ("annotation2", "value2")],
+                    5,
+                    "fingerprint1",
+                ),
+                alert(
+                    &[("foo", "bar"), ("baz", "qux")],
+                    &[("aaa", "bbb"), ("ccc", "ddd")],
+                    10,
+                    "fingerprint2",
+                ),
+            ],
         }
     }
 
@@ -97,6 +145,32 @@ impl Sample {
     /// `Invalid` when it does not have the shape of a webhook's body.
     pub fn read(json: &str) -> Result<Self, Error> {
         serde_json::from_str(json).map_err(|err| Error::Invalid(format!("template data: {err}")))
+    }
+
+    fn data(&self) -> Data {
+        let kv = |pairs: &BTreeMap<String, String>| Kv(pairs.clone());
+        let alerts = self.alerts.iter().map(|alert| {
+            Arc::new(AlertData {
+                status: alert.status.clone().into(),
+                labels: kv(&alert.labels),
+                annotations: kv(&alert.annotations),
+                starts_at: alert.starts_at.map(|at| at.0),
+                ends_at: alert.ends_at.map(|at| at.0),
+                generator_url: alert.generator_url.clone(),
+                fingerprint: alert.fingerprint.clone(),
+            })
+        });
+        Data {
+            receiver: self.receiver.clone(),
+            status: self.status.clone().into(),
+            alerts: AlertList(alerts.collect()),
+            notification_reason: self.notification_reason.clone(),
+            group_labels: kv(&self.group_labels),
+            common_labels: kv(&self.common_labels),
+            common_annotations: kv(&self.common_annotations),
+            external_url: self.external_url.clone(),
+            route_labels: Kv::default(),
+        }
     }
 }
 
@@ -111,28 +185,7 @@ pub fn render(
     sample: &Sample,
     clock: Arc<dyn Clock>,
 ) -> Result<String, Error> {
-    let now = clock.now();
-    let alerts: Vec<Arc<Alert>> = sample
-        .alerts
-        .iter()
-        .map(|alert| {
-            let ends_at = if alert.status == "resolved" {
-                alert.ends_at.map_or(now, |at| at.0.min(now))
-            } else {
-                Timestamp::MAX
-            };
-            Arc::new(Alert {
-                labels: Labels::from_pairs(alert.labels.clone()),
-                annotations: Labels::from_pairs(alert.annotations.clone()),
-                starts_at: alert.starts_at.map_or(now, |at| at.0),
-                ends_at,
-                updated_at: now,
-                generator_url: alert.generator_url.clone(),
-            })
-        })
-        .collect();
-    let group = Labels::from_pairs(sample.group_labels.clone());
-    let data = Arc::new(Data::new(&sample.receiver, &sample.external_url, &group, &alerts, now));
+    let data = Arc::new(sample.data());
     let renderer = Renderer::new(globs, clock)?;
     if html { renderer.html(text, &data) } else { renderer.text(text, &data) }
 }

@@ -66,6 +66,25 @@ pub(crate) async fn clean_tombstones(State(api): State<Arc<Api>>) -> Result<Resp
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// Copies silences, the notification log, the library and the history of alerts beside the copied blocks, under the names
+/// that a data folder has them by.
+async fn copy_state(api: &Api, folder: std::path::PathBuf) -> Result<(), ApiError> {
+    let (state, history) = (Arc::clone(&api.state_file), api.dispatcher.history().cloned());
+    let copy = move || -> Result<(), ApiError> {
+        let failed = |err: state::Error| ApiError::from(model::SeamError::from(err));
+        let name =
+            |path: &std::path::Path| path.file_name().map(std::ffi::OsStr::to_owned).unwrap_or_default();
+        state.backup_to(folder.join(name(state.path()))).map_err(failed)?;
+        if let Some(history) = history {
+            history.backup_to(&folder.join(name(history.path())))?;
+        }
+        Ok(())
+    };
+    tokio::task::spawn_blocking(copy)
+        .await
+        .map_err(|err| ApiError::new(ErrorType::Internal, format!("the copy ended early: {err}")))?
+}
+
 /// `POST|PUT /api/v1/admin/tsdb/snapshot`: a copy under `snapshots/` in the data folder.
 pub(crate) async fn snapshot(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
     allowed(&api)?;
@@ -73,7 +92,8 @@ pub(crate) async fn snapshot(State(api): State<Arc<Api>>) -> Result<Response, Ap
     let name = at.map(|at| at.strftime("%Y%m%dT%H%M%SZ").to_string()).unwrap_or_default();
     let name = format!("{name}-{:08x}", api.clock.now().ms() as u32);
     let folder = api.db.config().path.join("snapshots").join(&name);
-    let db = Arc::clone(&api.db);
-    work(move || db.snapshot(&folder)).await?;
+    let (db, into) = (Arc::clone(&api.db), folder.clone());
+    work(move || db.snapshot(&into)).await?;
+    copy_state(&api, folder).await?;
     Ok(reply::success_of(&json!({ "name": name })))
 }

@@ -10,12 +10,15 @@
 //! | [`live`], `notifications` | the configuration in force; what the operator should know |
 //! | `rules`, `targets`, `alertmanager` | what is evaluated, what is scraped, Alertmanager's API v2 |
 //! | [`agent`] | the agent's own small server, and the events of this host |
+//! | `alert_history` | what happened to alerts, reports, explanations, tests of receivers |
+//! | [`library`] | the rules-and-actions database: documents that are edited over the API |
 //! | `push`, `admin` | remote write; deleting and copying data |
 //! | `client_reports`, [`collect`] | what clients report; the listener for their uploads |
 //! | `fleet` | the state of every server for the heat map |
 //! | `dashboards`, `batch` | dashboards and their versions; many queries in one request |
 //! | `health`, `status`, `features`, `self_metrics` | the process itself |
 //! | `openapi`, `cors` | the interface described; pages of other origins |
+//! | [`watch`] | the web server of `bellwether watch` |
 //! | `ui` | the built files of the web UI |
 //! | `params`, `reply`, `json`, `error` | what requests and answers look like |
 //! | [`config`], [`metrics`] | settings; what the API measures of itself |
@@ -23,6 +26,7 @@
 mod admin;
 pub mod agent;
 mod agents;
+mod alert_history;
 mod alertmanager;
 mod batch;
 mod cardinality;
@@ -39,6 +43,7 @@ mod federate;
 mod fleet;
 mod health;
 mod json;
+pub mod library;
 pub mod live;
 pub mod metrics;
 mod notifications;
@@ -55,11 +60,13 @@ pub mod server;
 mod status;
 mod targets;
 mod ui;
+pub mod watch;
 
 pub use client_reports::lint_site;
 pub use collect::{CollectError, CollectListener};
 pub use config::{QueryConfig, WebConfig};
 pub use fleet::{FleetConfig, FleetWatch};
+pub use library::{Library, LibraryConfig};
 pub use live::{Live, LiveConfig, rfc3339};
 pub use metrics::Metrics;
 pub use params::parse_time;

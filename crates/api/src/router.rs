@@ -15,9 +15,9 @@ use crate::error::{ApiError, ErrorType};
 use crate::metrics::{HandlerLabels, RequestLabels};
 use crate::server::{Api, Phase};
 use crate::{
-    admin, agent, agents, alertmanager, batch, cardinality, catalog, client_reports, cors, dashboards,
-    features, federate, fleet, health, notifications, openapi, push, query, read, rules, self_metrics,
-    status, targets, ui,
+    admin, agent, agents, alert_history, alertmanager, batch, cardinality, catalog, client_reports, cors,
+    dashboards, features, federate, fleet, health, library, notifications, openapi, push, query, read, rules,
+    self_metrics, status, targets, ui,
 };
 
 /// The paths and the layers around them.
@@ -71,6 +71,20 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/status/cardinality", get(cardinality::show).delete(cardinality::release))
         .route("/api/v1/rules", get(rules::rules))
         .route("/api/v1/alerts", get(rules::alerts))
+        .route("/api/v1/alerts/history", get(alert_history::events))
+        .route("/api/v1/alerts/timeline", get(alert_history::timeline))
+        .route("/api/v1/alerts/report", get(alert_history::report))
+        .route("/api/v1/alerts/explain", get(alert_history::explain))
+        .route("/api/v1/alerts/receivers/{name}/test", post(alert_history::test_receiver))
+        .route("/api/v1/library", get(library::handlers::overview))
+        .route("/api/v1/library/import", post(library::handlers::import))
+        .route(
+            "/api/v1/library/{kind}/{name}",
+            get(library::handlers::get).put(library::handlers::put).delete(library::handlers::delete),
+        )
+        .route("/api/v1/library/{kind}/{name}/versions", get(library::handlers::versions))
+        .route("/api/v1/library/{kind}/{name}/diff", get(library::handlers::diff))
+        .route("/api/v1/library/{kind}/{name}/undo", post(library::handlers::undo))
         .route("/api/v1/targets", get(targets::targets))
         .route("/api/v1/targets/metadata", get(targets::metadata))
         .route("/api/v1/scrape_pools", get(targets::pools))

@@ -14,6 +14,7 @@ use crate::connection::Incoming;
 use crate::dashboards::Dashboards;
 use crate::fleet::round::ActiveAlert;
 use crate::fleet::{AlertFeed, Fleet, FleetConfig, FleetParts, FleetWatch};
+use crate::library::Library;
 use crate::live::{Live, SHUTTING_DOWN};
 use crate::metrics::Metrics;
 use crate::query::active::ActiveQueries;
@@ -96,6 +97,10 @@ pub struct Parts {
     pub host_events: Option<host::events::Events>,
     /// The collector of client-side reports, when it is on.
     pub clients: Option<Arc<clients::Collector>>,
+    /// Documents that are edited over the API.
+    pub library: Arc<Library>,
+    /// The state file, for copies.
+    pub state_file: Arc<state::Store>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Settings of the server.
@@ -146,6 +151,10 @@ pub(crate) struct Api {
     pub(crate) dispatcher: alerts::Dispatcher,
     pub(crate) host_events: Option<host::events::Events>,
     pub(crate) clients: Option<Arc<clients::Collector>>,
+    pub(crate) library: Arc<Library>,
+    pub(crate) state_file: Arc<state::Store>,
+    /// One edit of the library at a time is put in force.
+    pub(crate) applying: tokio::sync::Mutex<()>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) web: WebConfig,
     pub(crate) query: QueryConfig,
@@ -208,6 +217,9 @@ impl Api {
             dispatcher: parts.dispatcher,
             host_events: parts.host_events,
             clients: parts.clients,
+            library: parts.library,
+            state_file: parts.state_file,
+            applying: tokio::sync::Mutex::default(),
             clock: parts.clock,
             web: parts.web,
             query: parts.query,
@@ -301,6 +313,11 @@ impl Listener {
     /// The address with its real port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The bound socket.
+    pub(crate) fn into_inner(self) -> TcpListener {
+        self.listener
     }
 
     /// Serves until the phase is [`Phase::Stopping`], then lets running requests finish.

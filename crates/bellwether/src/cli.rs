@@ -17,11 +17,14 @@ pub(crate) const EXIT_FAILED: u8 = 1;
 
 /// Parses the arguments and runs what they ask for.
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let matches = match command().try_get_matches_from(with_default_subcommand(args)) {
+    let args = commands::alerts::complete(with_default_subcommand(args));
+    // amtool has one exit code for everything that is wrong.
+    let misused = if args.get(1).is_some_and(|first| first == "alerts") { EXIT_FAILED } else { 2 };
+    let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(err) => {
             // Help and version go to standard output and succeed; nothing can be done when even printing fails.
-            let code = if err.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            let code = if err.use_stderr() { ExitCode::from(misused) } else { ExitCode::SUCCESS };
             drop(err.print());
             return code;
         }
@@ -37,6 +40,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(("test", matches)) => commands::test::run(matches),
         Some(("tsdb", matches)) => commands::tsdb::run(matches),
         Some(("simulate", matches)) => commands::simulate::run(matches),
+        Some(("watch", matches)) => commands::watch::run(matches),
         Some(("docs", matches)) => commands::docs::run(matches),
         _ => Ok(ExitCode::from(2)),
     };
@@ -83,6 +87,7 @@ pub(crate) fn command() -> Command {
         .subcommand(commands::alerts::command())
         .subcommand(commands::tsdb::command())
         .subcommand(commands::simulate::command())
+        .subcommand(commands::watch::command())
         .subcommand(commands::docs::command())
 }
 

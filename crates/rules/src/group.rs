@@ -311,7 +311,7 @@ impl Group {
     }
 
     /// Expands the texts of each result, moves the alerts on, and answers with their series.
-    async fn alert(
+    pub(crate) async fn alert(
         &self,
         context: &Context,
         settings: &Arc<Settings>,
@@ -743,14 +743,19 @@ fn expand_alert(expander: &Expander, alerting: &Alerting, point: &crate::evaluat
 
 /// The alert with external labels and relabelling, `None` when that drops it.
 fn outgoing(alert: &Alert, settings: &Settings) -> Option<Alert> {
-    let mut builder = alert.labels.to_builder();
+    Some(Alert { labels: relabelled(&alert.labels, settings)?, ..alert.clone() })
+}
+
+/// An alert's labels as they are sent, `None` when relabelling drops the alert.
+pub(crate) fn relabelled(labels: &Labels, settings: &Settings) -> Option<Labels> {
+    let mut builder = labels.to_builder();
     for (name, value) in &settings.external_labels {
         if builder.get(name).is_empty() {
             builder.set(name, value);
         }
     }
     model::relabel::apply(&settings.alert_relabel, &mut builder).ok()?;
-    Some(Alert { labels: builder.build(), ..alert.clone() })
+    Some(builder.build())
 }
 
 /// The last sample of each series.

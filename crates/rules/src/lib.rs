@@ -6,6 +6,7 @@
 //! | [`expand`] | templates of labels and annotations |
 //! | [`evaluate`], [`engine`] | the seam to PromQL; PromQL behind it |
 //! | [`alerting`] | the state machine of alerts |
+//! | [`explain`] | why an alert fires, or does not |
 //! | [`group`], [`ruler`] | one group at work; all groups on their schedule |
 //! | [`check`], [`unit_test`] | `check rules` with lints; `test rules` |
 //! | [`shipped`] | rules that come with the binary |
@@ -21,6 +22,7 @@ pub mod engine;
 pub mod error;
 pub mod evaluate;
 pub mod expand;
+pub mod explain;
 pub mod file;
 pub mod group;
 pub mod metrics;
@@ -35,11 +37,12 @@ pub use config::{Config, Settings};
 pub use engine::Engine;
 pub use error::{Error, Problem};
 pub use evaluate::{Evaluator, Point, Vector};
+pub use explain::RuleExplanation;
 pub use file::RuleFile;
 pub use group::{Context, Evaluated, Health};
 pub use metrics::Metrics;
 pub use rule::{Kind, Query, Rule, RuleGroup};
-pub use ruler::Ruler;
+pub use ruler::{LIBRARY, Ruler};
 pub use snapshot::{AlertSnapshot, GroupSnapshot, RuleSnapshot};
 
 #[cfg(test)]

@@ -13,22 +13,67 @@ use model::Timestamp;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, error, info};
+use tracing::{Instrument as _, error, info, warn};
 
 use crate::config::Settings;
 use crate::file::RuleFile;
 use crate::group::{Context, Group, same_key};
+use crate::rule::RuleGroup;
 use crate::snapshot::{AlertSnapshot, GroupSnapshot};
+
+/// How the file names of the library's groups begin.
+pub const LIBRARY: &str = "library/";
 
 /// Runs rule groups.
 pub struct Ruler {
     context: Arc<Context>,
     running: Mutex<Vec<Running>>,
     /// Held over a whole reload: one at a time.
-    reload: tokio::sync::Mutex<()>,
+    reload: tokio::sync::Mutex<Sources>,
+    /// Groups of the library that a file's group of the same name keeps out.
+    shadowed: Mutex<Vec<Shadowed>>,
     /// Whether rules were loaded before; the first time state is restored.
     loaded: AtomicBool,
     stop: CancellationToken,
+}
+
+/// Where rules come from.
+#[derive(Default)]
+struct Sources {
+    files: Vec<RuleFile>,
+    library: Vec<RuleFile>,
+}
+
+/// A group of the library that is not evaluated because a file has one of the same name.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Shadowed {
+    /// The group's name.
+    pub group: String,
+    /// The document.
+    pub document: String,
+    /// The file that has the say.
+    pub file: String,
+}
+
+impl Sources {
+    /// The groups to run, and those that are left out.
+    fn groups(&self) -> (Vec<Arc<RuleGroup>>, Vec<Shadowed>) {
+        let mut groups: Vec<Arc<RuleGroup>> =
+            self.files.iter().flat_map(|file| file.groups.clone()).collect();
+        let of_files = groups.len();
+        let mut shadowed = Vec::new();
+        for group in self.library.iter().flat_map(|file| &file.groups) {
+            match groups.iter().take(of_files).find(|of_file| of_file.name == group.name) {
+                Some(of_file) => shadowed.push(Shadowed {
+                    group: group.name.clone(),
+                    document: group.file.clone(),
+                    file: of_file.file.clone(),
+                }),
+                None => groups.push(Arc::clone(group)),
+            }
+        }
+        (groups, shadowed)
+    }
 }
 
 struct Running {
@@ -44,23 +89,50 @@ impl Ruler {
             context: Arc::new(context),
             running: Mutex::default(),
             reload: tokio::sync::Mutex::default(),
+            shadowed: Mutex::default(),
             loaded: AtomicBool::new(false),
             stop: CancellationToken::new(),
         }
     }
 
-    /// Runs the groups of `files` instead of those before. Must be called within a tokio runtime.
+    /// Runs the groups of `files` instead of those of files before. Must be called within a tokio runtime.
     pub async fn load(&self, files: &[RuleFile], settings: Settings) {
-        let _one_at_a_time = self.reload.lock().await;
-        let restore = !self.loaded.swap(true, Ordering::Relaxed);
+        let mut sources = self.reload.lock().await;
+        sources.files = files.to_vec();
         let settings = Arc::new(settings);
         *self.context.settings.write() = Arc::clone(&settings);
+        let restore = !self.loaded.swap(true, Ordering::Relaxed);
+        self.run(&sources, &settings, restore).await;
+    }
+
+    /// Runs the groups of the rules-and-actions database, beside those of files; one with the name of a file's group is
+    /// left out. Before the first [`Ruler::load`] they only wait for it.
+    pub async fn load_library(&self, files: &[RuleFile]) {
+        let mut sources = self.reload.lock().await;
+        sources.library = files.to_vec();
+        if self.loaded.load(Ordering::Relaxed) {
+            let settings = Arc::clone(&self.context.settings.read());
+            self.run(&sources, &settings, false).await;
+        }
+    }
+
+    /// Groups of the library that are left out because of files.
+    pub fn shadowed(&self) -> Vec<Shadowed> {
+        self.shadowed.lock().clone()
+    }
+
+    async fn run(&self, sources: &Sources, settings: &Arc<Settings>, restore: bool) {
+        let (wanted, shadowed) = sources.groups();
+        for Shadowed { group, document, file } in &shadowed {
+            warn!(%group, %document, %file, "a rule group of the library is not evaluated: a file has one of the same name");
+        }
+        *self.shadowed.lock() = shadowed;
         let mut old = std::mem::take(&mut *self.running.lock());
         let mut kept = Vec::new();
         let mut changed = Vec::new();
-        for rules in files.iter().flat_map(|file| &file.groups) {
-            let group = Group::new(Arc::clone(rules), &settings);
-            let before = old.iter().position(|running| same_key(&running.group.rules, rules));
+        for rules in wanted {
+            let group = Group::new(Arc::clone(&rules), settings);
+            let before = old.iter().position(|running| same_key(&running.group.rules, &rules));
             match before.map(|at| old.swap_remove(at)) {
                 Some(running) if running.group.is_same(&group) => kept.push(running),
                 before => changed.push((group, before)),
@@ -129,16 +201,45 @@ impl Ruler {
         }
     }
 
+    /// What keeps rules from being evaluated, if anything does.
+    ///
+    /// # Errors
+    /// Names a group that has not been evaluated for three of its intervals and a minute.
+    pub fn check_alive(&self) -> Result<(), String> {
+        let now = self.context.clock.now();
+        for group in self.running_groups() {
+            let last = group.state.lock().last_evaluation;
+            let late = last.map_or(0, |last| now - last - 3 * group.interval_ms);
+            if late > 60_000 {
+                let name = &group.metric_labels.rule_group;
+                return Err(format!("rule group {name} has not been evaluated for {} s", late / 1000));
+            }
+        }
+        Ok(())
+    }
+
+    /// The groups of files: file and name.
+    pub fn file_groups(&self) -> Vec<(String, String)> {
+        let groups = self.running_groups().into_iter();
+        let of_files = groups.filter(|group| !group.rules.file.starts_with(LIBRARY));
+        of_files.map(|group| (group.rules.file.clone(), group.rules.name.clone())).collect()
+    }
+
     /// What `/api/v1/rules` shows: all groups, sorted by file and name.
     pub fn groups(&self) -> Vec<GroupSnapshot> {
-        let groups: Vec<_> = self.running.lock().iter().map(|running| Arc::clone(&running.group)).collect();
+        let groups = self.running_groups();
         groups.iter().map(|group| GroupSnapshot::of(group)).collect()
     }
 
     /// What `/api/v1/alerts` shows: all pending and firing alerts.
     pub fn alerts(&self) -> Vec<AlertSnapshot> {
-        let groups: Vec<_> = self.running.lock().iter().map(|running| Arc::clone(&running.group)).collect();
+        let groups = self.running_groups();
         groups.iter().flat_map(|group| AlertSnapshot::of_group(group)).collect()
+    }
+
+    /// The groups that run.
+    pub(crate) fn running_groups(&self) -> Vec<Arc<Group>> {
+        self.running.lock().iter().map(|running| Arc::clone(&running.group)).collect()
     }
 
     /// What groups work with.

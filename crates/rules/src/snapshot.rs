@@ -159,7 +159,7 @@ fn live(state: &RuleState) -> Vec<AlertSnapshot> {
 }
 
 /// RFC 3339 with as many decimals as are needed; Go's zero time when there is none.
-fn rfc3339(at: Option<Timestamp>) -> String {
+pub(crate) fn rfc3339(at: Option<Timestamp>) -> String {
     match at.and_then(|at| jiff::Timestamp::from_millisecond(at.ms()).ok()) {
         Some(at) => at.to_string(),
         None => "0001-01-01T00:00:00Z".to_owned(),

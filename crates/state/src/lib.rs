@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`store`] | [`Store`]: opening, the seam, backup |
+//! | [`documents`] | what people edit, with every version |
 //! | `writer` | the one thread that writes, and its group commit |
 //! | `schema` | the tables and their migrations |
 //! | [`config`], [`error`], [`metrics`] | settings; what can go wrong; figures |
@@ -14,6 +15,7 @@
 #![warn(missing_docs)]
 
 pub mod config;
+pub mod documents;
 pub mod error;
 pub mod metrics;
 mod schema;
@@ -21,6 +23,7 @@ pub mod store;
 mod writer;
 
 pub use config::Config;
+pub use documents::Documents;
 pub use error::Error;
 pub use metrics::Metrics;
 pub use store::Store;

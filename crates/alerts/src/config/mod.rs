@@ -42,6 +42,8 @@ pub struct Config {
     pub receivers: Vec<Receiver>,
     /// Named intervals of both sections.
     pub time_intervals: Vec<NamedIntervals>,
+    /// Templates that are not in files: a name and definitions.
+    pub template_texts: Vec<(String, String)>,
     /// The text, for the status page, with its secrets.
     original: String,
 }
@@ -93,8 +95,16 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        let mut config = Self::load(&text)?;
-        config.set_directory(path.parent().unwrap_or(Path::new("")));
+        Self::load_in(&text, path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// Reads and checks a text; relative names inside it are relative to `folder`.
+    ///
+    /// # Errors
+    /// `Config` as [`Config::load`].
+    pub fn load_in(text: &str, folder: &Path) -> Result<Self, Error> {
+        let mut config = Self::load(text)?;
+        config.set_directory(folder);
         Ok(config)
     }
 
@@ -120,6 +130,7 @@ impl Config {
             inhibit_rules: file.inhibit_rules,
             receivers: file.receivers,
             time_intervals: file.mute_time_intervals,
+            template_texts: Vec::new(),
             original: text.to_owned(),
         };
         config.global.check()?;
@@ -210,13 +221,18 @@ impl Config {
             .map(|named| named.time_intervals.as_slice())
     }
 
+    /// The file's text, with its secrets.
+    pub fn original(&self) -> &str {
+        &self.original
+    }
+
     /// The file as YAML with every secret replaced by `<secret>`.
     pub fn shown(&self) -> String {
         let mut tree: serde_json::Value = match serde_saphyr::from_str(&self.original) {
             Ok(tree) => tree,
             Err(err) => return format!("# cannot be shown: {err}\n"),
         };
-        hide(&mut tree);
+        hide_secrets(&mut tree);
         serde_saphyr::to_string(&tree).unwrap_or_else(|err| format!("# cannot be shown: {err}\n"))
     }
 }
@@ -262,15 +278,18 @@ const HIDDEN_FIELDS: [&str; 37] = [
     "community",
 ];
 
+/// What stands for a secret where a configuration is shown.
+pub const HIDDEN: &str = httpc::secret::HIDDEN;
+
 /// Replaces texts below secret fields. A webhook's `url` is a secret too, and so is what a proxy's URL may carry.
-fn hide(tree: &mut serde_json::Value) {
+pub fn hide_secrets(tree: &mut serde_json::Value) {
     match tree {
         serde_json::Value::Object(map) => {
             for (name, value) in map {
-                if HIDDEN_FIELDS.contains(&name.as_str()) { hide_all(value) } else { hide(value) }
+                if HIDDEN_FIELDS.contains(&name.as_str()) { hide_all(value) } else { hide_secrets(value) }
             }
         }
-        serde_json::Value::Array(items) => items.iter_mut().for_each(hide),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(hide_secrets),
         _ => {}
     }
 }

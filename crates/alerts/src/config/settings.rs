@@ -7,6 +7,8 @@ use model::duration::PromDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::heartbeat::HeartbeatSettings;
+
 /// The alert manager: routing, silences, notifications, history.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -33,6 +35,8 @@ pub struct Settings {
     pub exec: BTreeMap<String, AllowedCommand>,
     /// The history of alerts.
     pub history: HistorySettings,
+    /// Who outside gets a beat for as long as this monitor can do its work, and tells people when it stays away.
+    pub heartbeats: Vec<HeartbeatSettings>,
 }
 
 /// A program that `exec_configs` may run. It gets the notification as JSON on standard input and never sees a shell.
@@ -55,6 +59,10 @@ pub struct HistorySettings {
     pub max_events: u64,
     /// So many events wait for the disk at most; further ones are dropped and counted.
     pub queue_length: usize,
+    /// So many alerts are also stored as series (`bellwether_alert_since_seconds` and its kin) at most; 0 stores none.
+    pub series: usize,
+    /// How often they are stored.
+    pub series_interval: PromDuration,
 }
 
 impl Default for Settings {
@@ -71,12 +79,19 @@ impl Default for Settings {
             max_sending: 64,
             exec: BTreeMap::new(),
             history: HistorySettings::default(),
+            heartbeats: Vec::new(),
         }
     }
 }
 
 impl Default for HistorySettings {
     fn default() -> Self {
-        Self { retention: PromDuration(90 * 86_400_000), max_events: 5_000_000, queue_length: 65_536 }
+        Self {
+            retention: PromDuration(90 * 86_400_000),
+            max_events: 5_000_000,
+            queue_length: 65_536,
+            series: 10_000,
+            series_interval: PromDuration(15_000),
+        }
     }
 }

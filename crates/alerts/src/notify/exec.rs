@@ -104,7 +104,7 @@ impl Exec {
             .args(&args)
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-            .env("BELLWETHER_STATUS", notification.data.status)
+            .env("BELLWETHER_STATUS", &*notification.data.status)
             .env("BELLWETHER_RECEIVER", &notification.data.receiver)
             .env("BELLWETHER_GROUP_KEY", &notification.group_key)
             .env("BELLWETHER_NOTIFICATION_ID", &notification.id)

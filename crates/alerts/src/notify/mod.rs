@@ -9,6 +9,7 @@ pub mod email;
 pub mod exec;
 pub mod http;
 pub mod jira;
+pub mod pace;
 pub mod pager;
 pub mod phone;
 pub mod snmptrap;
@@ -88,6 +89,8 @@ pub struct Integration {
     pub send_resolved: bool,
     /// How.
     pub sender: Box<dyn Sender>,
+    /// How many at once.
+    pub pace: pace::Pace,
 }
 
 impl std::fmt::Debug for Integration {
@@ -112,7 +115,13 @@ pub fn build(config: &Config, settings: &Settings, renderer: &Renderer) -> Resul
                 for (index, section) in receiver.$field.iter().enumerate() {
                     let sender: Box<dyn Sender> = Box::new($make(section, renderer)?);
                     let send_resolved = section.send_resolved;
-                    found.push(Arc::new(Integration { name: $name, index, send_resolved, sender }));
+                    found.push(Arc::new(Integration {
+                        name: $name,
+                        index,
+                        send_resolved,
+                        sender,
+                        pace: pace::Pace::default(),
+                    }));
                 }
             };
         }

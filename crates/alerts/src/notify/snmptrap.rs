@@ -47,7 +47,7 @@ impl Snmptrap {
         let variables = [
             (vec![1, 3, 6, 1, 2, 1, 1, 3, 0], tlv(TIME_TICKS, &integer(ticks))),
             (vec![1, 3, 6, 1, 6, 3, 1, 1, 4, 1, 0], tlv(OID, &oid(&trap))),
-            (below([1, 1]), octets(data.status)),
+            (below([1, 1]), octets(&data.status)),
             (below([1, 2]), octets(&notification.group_key)),
             (below([1, 3]), octets(text)),
             (below([1, 4]), octets(&data.receiver)),

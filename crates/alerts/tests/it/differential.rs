@@ -183,6 +183,7 @@ async fn the_same_notifications_as_alertmanager() {
         settings: Settings::default(),
         config: Config::load(&config(&ours.url)).unwrap(),
         state: Arc::new(MemoryState::default()),
+        journal: None,
         history: None,
         clock: Arc::new(SystemClock),
         metrics: Metrics::unregistered(),

@@ -24,6 +24,7 @@ async fn start(config: Config, state: Arc<MemoryState>, history: Option<Arc<Hist
         settings: Settings { external_url: "http://bw.example".into(), ..Settings::default() },
         config,
         state,
+        journal: None,
         history,
         clock: Arc::new(SystemClock),
         metrics: Metrics::unregistered(),
@@ -102,9 +103,15 @@ async fn a_group_is_told_once_when_it_grows_and_when_it_ends() {
     let fired = history.noisiest(model::Timestamp::MIN, model::Timestamp::MAX, 10).unwrap();
     assert_eq!((fired[0].alertname.as_str(), fired[0].fired), ("Down", 2));
     let fingerprint = alerts::explain::fingerprint(&told[0].fingerprint).unwrap();
-    let explained = alerts::explain::explain(&am, fingerprint).unwrap();
-    assert!(explained.resolved && explained.events.iter().any(|event| event.kind == "delivered"));
-    assert!(alerts::explain::explain(&am, 1).is_err());
+    let explained = alerts::explain::explain(&am, &asked(fingerprint)).unwrap();
+    assert!(
+        explained.resolved == Some(true) && explained.events.iter().any(|event| event.kind == "delivered")
+    );
+    assert!(alerts::explain::explain(&am, &asked(1)).is_err());
+}
+
+fn asked(fingerprint: u64) -> alerts::explain::Asked {
+    alerts::explain::Asked { fingerprint, ..Default::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,6 +39,7 @@ async fn a_hundred_thousand_alerts() {
         settings,
         config: Config::load(&yaml).unwrap(),
         state: Arc::new(state.unwrap()),
+        journal: None,
         history: Some(Arc::new(history)),
         clock: Arc::new(SystemClock),
         metrics: Metrics::unregistered(),

@@ -9,6 +9,7 @@ pub(crate) mod query;
 pub(crate) mod simulate;
 pub(crate) mod test;
 pub(crate) mod tsdb;
+pub(crate) mod watch;
 
 use std::io::Write;
 

@@ -22,7 +22,8 @@ use sources::config::{Global, Mode, PrometheusFile, ScrapeConfig};
 use crate::telemetry::LogConfig;
 
 /// Our sections of the file.
-const OURS: &[&str] = &["alerts", "collector", "fleet", "ingest", "log", "query", "rules", "sources", "web"];
+const OURS: &[&str] =
+    &["alerts", "collector", "fleet", "ingest", "library", "log", "query", "rules", "sources", "web"];
 /// Prometheus' section whose scalars are also flags.
 const GLOBAL: &str = "global";
 /// The section with fields of both.
@@ -48,6 +49,8 @@ pub(crate) struct Settings {
     pub alerts: alerts::Settings,
     /// The collector of client-side reports.
     pub collector: clients::Config,
+    /// Rules, routes, receivers and dashboards that are edited over the API.
+    pub library: api::LibraryConfig,
     /// The fleet map.
     pub fleet: api::FleetConfig,
     /// Logging.
@@ -211,6 +214,7 @@ impl Settings {
             "rules" => overrides::apply(&mut self.rules, rest, given)?,
             "alerts" => overrides::apply(&mut self.alerts, rest, given)?,
             "collector" => overrides::apply(&mut self.collector, rest, given)?,
+            "library" => overrides::apply(&mut self.library, rest, given)?,
             "fleet" => overrides::apply(&mut self.fleet, rest, given)?,
             "log" => overrides::apply(&mut self.log, rest, given)?,
             other => bail!("{}: there is no section {other:?}", given.origin),

@@ -7,6 +7,7 @@ mod forward;
 mod own;
 mod push;
 mod shutdown;
+mod watchdog;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -131,10 +132,13 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let maintenance = db.start_maintenance(MAINTENANCE)?;
 
     let history_path = settings.storage.path.join("alerts.sqlite");
+    let documents = Arc::clone(&state) as Arc<dyn model::StateStore>;
+    let library = Arc::new(api::Library::open(documents, &settings.library, config.options.clone()).await?);
     let dispatcher = alerts::Dispatcher::start(alerts::Parts {
         settings: alerts::Settings { external_url: url.clone(), ..settings.alerts.clone() },
-        config: routes,
+        config: library.alert_config(routes)?,
         state: Arc::clone(&state) as Arc<dyn model::StateStore>,
+        journal: Some(watchdog::journal(&settings.storage.path)?),
         history: Some(Arc::new(alerts::History::open(
             &history_path,
             &settings.alerts.history,
@@ -179,6 +183,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         max_body_bytes: sources::scrape::Parts::MAX_BODY_BYTES,
         agents: agents.as_ref().map(|agents| Arc::clone(&agents.registry)),
     }));
+    ruler.load_library(&library.rule_files()).await;
     ruler.load(&rule_files, rule_settings(&config, &url)).await;
     scraper.apply(config.prometheus.scrape_configs.clone()).await?;
     let (phase, phase_seen) = watch::channel(Phase::Ready);
@@ -197,6 +202,8 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     )
     .await?;
     watched.extend(collector.as_ref().map(|running| running.words.clone()));
+    watchdog::alert_series(&dispatcher, &scraper);
+    let _heartbeats = watchdog::heartbeats(&dispatcher, &ruler)?;
     metrics.process.reloaded(true, &clock);
 
     let live = api::Live::new(live_config(&config, &url, &*clock), Arc::clone(&clock));
@@ -216,6 +223,8 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         dispatcher: dispatcher.clone(),
         host_events: host.as_ref().map(|host| host.events().clone()),
         clients: collector.as_ref().map(|running| Arc::clone(&running.collector)),
+        library: Arc::clone(&library),
+        state_file: Arc::clone(&state),
         clock: Arc::clone(&clock),
         web: settings.web.clone(),
         query: settings.query.clone(),
@@ -255,6 +264,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         live,
         push: http_push,
         forward,
+        library,
         metrics: metrics.process,
         clock,
         agents,
@@ -315,6 +325,7 @@ struct Running {
     live: Arc<api::Live>,
     push: Arc<ingest::Push>,
     forward: Arc<ingest::Forward>,
+    library: Arc<api::Library>,
     metrics: telemetry::Metrics,
     clock: Arc<dyn Clock>,
     agents: Option<collect::Agents>,
@@ -348,7 +359,7 @@ impl Running {
             agents.reload(&config.settings.sources.agents).await?;
         }
         self.scraper.apply(config.prometheus.scrape_configs.clone()).await?;
-        self.dispatcher.reload(routes)?;
+        self.dispatcher.reload(self.library.alert_config(routes)?)?;
         self.forward.reload(destinations).await?;
         self.push.reload(push::otlp_options(&config.prometheus.otlp));
         self.ruler.load(&rule_files, rule_settings(&config, &self.url)).await;
@@ -414,12 +425,10 @@ async fn open_storage(
     Ok(tokio::task::spawn_blocking(open).await??)
 }
 
-/// The routes that people gave, or none: alerts are then shown and kept.
-fn alert_routes(file: Option<&Path>) -> anyhow::Result<alerts::Config> {
-    match file {
-        None => Ok(alerts::Config::record_only()),
-        Some(path) => alerts::Config::load_file(path).with_context(|| path.display().to_string()),
-    }
+/// The routes of the file that people gave, if they gave one.
+fn alert_routes(file: Option<&Path>) -> anyhow::Result<Option<alerts::Config>> {
+    let load = |path: &Path| alerts::Config::load_file(path).with_context(|| path.display().to_string());
+    file.map(load).transpose()
 }
 
 /// The shipped rules and those of `rule_files`. A named file that is not there is passed over with a warning, as in

@@ -146,6 +146,20 @@ impl Server {
         read(agent().post(format!("{}{path}", self.url)).content_type(content_type).send(body))
     }
 
+    /// Status and body of any request, with a JSON body or none.
+    pub(crate) fn send(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
+        let url = format!("{}{path}", self.url);
+        let request = ureq::http::Request::builder().method(method).uri(url);
+        let answer = match body {
+            Some(body) => {
+                let request = request.header("content-type", "application/json").body(body.to_string());
+                agent().run(request.expect("the request can be made"))
+            }
+            None => agent().run(request.body(()).expect("the request can be made")),
+        };
+        read(answer)
+    }
+
     /// The `data` of a successful JSON answer.
     pub(crate) fn data(&self, path: &str) -> Value {
         let (status, body) = self.get(path);
@@ -306,6 +320,48 @@ fn answer(stream: TcpStream) -> Option<Vec<u8>> {
     let mut stream = stream;
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").ok()?;
     Some(body)
+}
+
+/// A target whose exposition a test changes.
+pub(crate) struct Exporter {
+    pub(crate) address: String,
+    body: Arc<Mutex<String>>,
+}
+
+impl Exporter {
+    pub(crate) fn start(body: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let body = Arc::new(Mutex::new(body.to_owned()));
+        let kept = Arc::clone(&body);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let text = kept.lock().unwrap().clone();
+                // A scraper that hangs up is its own business.
+                drop(expose(stream, &text));
+            }
+        });
+        Self { address, body }
+    }
+
+    /// What scrapes get from now on.
+    pub(crate) fn set(&self, body: &str) {
+        body.clone_into(&mut self.body.lock().unwrap());
+    }
+}
+
+fn expose(stream: TcpStream, text: &str) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 0 && !line.trim().is_empty() {
+        line.clear();
+    }
+    let mut stream = stream;
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
+        text.len()
+    )
 }
 
 /// A real SMTP server (aiosmtpd) that writes each message to a folder. `None`, with a word on standard error, where the

@@ -8,12 +8,17 @@
 
 mod agent;
 mod alerting;
+mod amtool;
 mod command_line;
+mod crash;
 mod durability;
 mod first_start;
 mod harness;
+mod history;
+mod library;
 mod push;
 mod query_api;
 mod reload;
 mod scraping;
 mod tsdb_tools;
+mod watch;
