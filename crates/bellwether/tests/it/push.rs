@@ -393,3 +393,43 @@ fn what_a_collector_forwards_outlives_both_servers() {
     let metrics = collector.get("/metrics").1;
     assert!(metrics.contains("bellwether_ingest_forward_sent_samples_total"), "{metrics}");
 }
+
+#[test]
+fn an_exploding_label_is_named_and_kept_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(
+        folder.path(),
+        &[
+            "--ingest.cardinality.new-series=3000",
+            "--storage.limits.series-per-target=10",
+            "--web.enable-admin-api",
+        ],
+    );
+    let import = |body: String| server.post("/api/v1/import/prometheus", "text/plain", body.as_bytes());
+    let lines = |range: std::ops::Range<u32>| {
+        range.map(|i| format!("logins{{user=\"u{i}\",zone=\"z\"}} 1\n")).collect::<String>()
+    };
+    assert_eq!(import(lines(0..4000)).0, 204);
+    let (status, text) = import(lines(5000..5003));
+    assert_eq!(status, 400);
+    assert!(
+        text.contains("quarantined") && text.contains("\"user\"") && text.contains("\"logins\""),
+        "{text}"
+    );
+    // Series that exist go on, and so do other metrics.
+    assert_eq!(import(format!("{}other{{user=\"new\"}} 1\n", lines(0..3))).0, 204);
+    expect(&server, "count(logins)", 4000.0);
+    let shown = server.data("/api/v1/status/cardinality");
+    let quarantine = &shown["quarantines"][0];
+    assert_eq!((&quarantine["metric"], &quarantine["label"]), (&json!("logins"), &json!("user")), "{shown}");
+    assert_eq!(quarantine["refusedSamples"], 3, "{shown}");
+    let metrics = server.get("/metrics").1;
+    assert!(metrics.contains("bellwether_ingest_quarantined_labels 1"), "{metrics}");
+    assert!(metrics.contains("metric=\"logins\",label=\"user\""), "{metrics}");
+
+    let target =
+        |count: u32| (0..count).map(|i| format!("m{i}{{job=\"j\",instance=\"i\"}} 1\n")).collect::<String>();
+    let (status, text) = import(target(11));
+    assert!(status == 400 && text.contains("target \"i\" of job \"j\""), "{text}");
+    expect(&server, "count({job=\"j\"})", 10.0);
+}
