@@ -189,3 +189,27 @@ impl Reader<'_> {
         Ok(())
     }
 }
+
+/// The labels of a series as fields of a version 1.0 `TimeSeries`.
+pub(crate) fn labels_v1(fleet: &Fleet, series: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    fleet.labels(series, |name, value| {
+        let mut pair = Vec::new();
+        bytes(&mut pair, 1, name.as_bytes());
+        bytes(&mut pair, 2, value.as_bytes());
+        bytes(&mut out, 1, &pair);
+    });
+    out
+}
+
+/// Appends a version 1.0 `TimeSeries` with samples (value, milliseconds) to a request.
+pub(crate) fn series_v1(labels: &[u8], samples: &[(f64, i64)], out: &mut Vec<u8>) {
+    let mut message = labels.to_vec();
+    let mut one = Vec::new();
+    for &(value, time) in samples {
+        one.clear();
+        sample(&mut one, value, time);
+        bytes(&mut message, 2, &one);
+    }
+    bytes(out, 1, &message);
+}

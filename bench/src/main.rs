@@ -6,6 +6,7 @@
 //! | `fleet` | the data: hosts and their series |
 //! | `http` | the client that sends |
 //! | `ingest` | the workload: load, kill, restart, settle |
+//! | `query` | the workloads of queries: latency, CPU and memory of each, a dashboard cold and warm |
 //! | `peer` | the programs: where they are, how they start, what they cost |
 //! | `report` | tables and JSON |
 //!
@@ -17,6 +18,7 @@ mod fleet;
 mod http;
 mod ingest;
 mod peer;
+mod query;
 mod report;
 
 use std::path::PathBuf;
@@ -38,6 +40,13 @@ const WORKLOADS: [(&str, usize, usize, Shape, &str); 5] = [
     ("day", 100, 5760, Shape::Hosts, "100 hosts × 100 series, one day"),
     ("million", 10_000, 20, Shape::Hosts, "10,000 hosts × 100 series, 20 scrapes"),
     ("small", 200, 40, Shape::Hosts, "200 hosts × 100 series, ten minutes: to try the harness"),
+];
+
+/// The workloads of queries.
+const QUERIES: [(&str, &str); 3] = [
+    ("queries-hour", "1,000 hosts × 100 series, one hour: a list like TSBS' devops queries"),
+    ("queries-month", "10 hosts × 100 series, 30 days at a minute: the same list"),
+    ("dashboard", "1,000 hosts × 5 series, 30 days at five minutes: 40 panels, cold and warm"),
 ];
 
 /// What the command line says.
@@ -63,7 +72,9 @@ fn command() -> Command {
     let switch = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
     };
-    let names = WORKLOADS.map(|(name, _, _, _, help)| PossibleValue::new(name).help(help));
+    let loads = WORKLOADS.into_iter().map(|(name, _, _, _, help)| (name, help));
+    let names: Vec<PossibleValue> =
+        loads.chain(QUERIES).map(|(name, help)| PossibleValue::new(name).help(help)).collect();
     Command::new("bench")
         .about("Drives Bellwether and the peers that are found with the same load")
         .arg(
@@ -127,8 +138,33 @@ impl Arguments {
     }
 }
 
+/// Runs a workload of queries.
+fn queries(args: &Arguments) -> Result<()> {
+    let mut work = match args.workload.as_str() {
+        "queries-hour" => query::Workload::hour(),
+        "queries-month" => query::Workload::month(),
+        _ => query::Workload::dashboard(),
+    };
+    work.hosts = args.hosts.unwrap_or(work.hosts);
+    work.rounds = args.rounds.unwrap_or(work.rounds);
+    work.seed = args.seed;
+    work.scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the data ends a little before now, and this program has no clock to set"
+    )]
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64;
+    work.now_ms = now_ms;
+    let wanted = |kind: &Kind| args.programs.is_empty() || args.programs.iter().any(|p| p == kind.name());
+    let found = Kind::ALL.into_iter().filter(wanted).filter_map(|kind| Some((kind, kind.find()?)));
+    query::run(&work, &found.collect::<Vec<_>>())
+}
+
 fn main() -> Result<()> {
     let args = Arguments::parse()?;
+    if QUERIES.iter().any(|(name, _)| *name == args.workload) {
+        return queries(&args);
+    }
     let workload = WORKLOADS.iter().find(|(name, ..)| *name == args.workload);
     let (name, hosts, rounds, shape, _) = *workload.context("the command line lets no other workload in")?;
     let version = match args.remote_write {

@@ -136,6 +136,10 @@ impl Evaluator<'_, '_> {
             check_unique(one, rows, &any_many, filled, &ids, matching, swapped)?;
         }
 
+        // Samples of the "one" side without a partner make series of their own where they are filled.
+        let most = many.len() + if filled { one.len() } else { 0 };
+        let mut result = Matrix::new(steps);
+        result.hold = self.context.reserve(Matrix::bytes(most, steps))?;
         let mut output = Output {
             op,
             return_bool,
@@ -143,7 +147,7 @@ impl Evaluator<'_, '_> {
             swapped,
             grid: node.grid,
             steps,
-            result: Matrix::new(steps),
+            result,
             matched: vec![Vec::new(); groups],
             taken: HashMap::new(),
             metas: HashMap::new(),

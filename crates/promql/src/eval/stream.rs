@@ -599,6 +599,10 @@ pub(crate) fn collect_parts(
             worker.fill(context, stream, index)?;
             part.push(stream.metas[index].clone(), worker.row.view());
         }
+        let histograms = part.histogram_bytes();
+        if histograms > 0 {
+            hold.merge(context.reserve(histograms)?);
+        }
         context.hold(&mut hold, part.samples())?;
         part.hold.merge(hold);
         Ok(part)
