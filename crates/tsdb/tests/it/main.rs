@@ -10,4 +10,5 @@ mod fixtures;
 mod maintenance;
 mod model_test;
 mod support;
+mod tiers;
 mod write_read;
