@@ -6,7 +6,7 @@
 //! 4. One sample hours later makes the window complete; when the files stop changing, bytes a sample.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -39,6 +39,8 @@ pub(crate) struct Workload {
 const WARM_UP: usize = 2;
 /// Rounds around the kill.
 const KILL_ROUNDS: usize = 6;
+/// Rounds by which a connection may be ahead of another.
+const MAX_AHEAD: usize = 20;
 /// Length of the windows that blocks are cut by, in every program that has them.
 const WINDOW_MS: i64 = 2 * 3_600_000;
 
@@ -199,6 +201,15 @@ fn span_s(work: &Workload) -> i64 {
     (work.duration_ms() + INTERVAL_MS) / 1000
 }
 
+/// Says in the end that a connection waits for nobody and nobody for it.
+struct Ended<'a>(&'a AtomicUsize);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(usize::MAX / 2, Ordering::Relaxed);
+    }
+}
+
 /// Sends rounds over all connections; each request keeps to its connection, so that no series goes backwards.
 fn send(
     work: &Workload,
@@ -209,11 +220,15 @@ fn send(
     sent: &(dyn Fn(usize) + Sync),
 ) -> Result<u64> {
     let refused = AtomicU64::new(0);
+    // How far each connection is; one that has ended, in whatever way, is as far as can be.
+    let progress: Vec<AtomicUsize> = (0..work.connections).map(|_| AtomicUsize::new(rounds.start)).collect();
     let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..work.connections)
             .map(|connection| {
-                let (rounds, refused) = (rounds.clone(), &refused);
+                let (rounds, refused, progress) = (rounds.clone(), &refused, &progress);
+                let ended = Ended(&progress[connection]);
                 scope.spawn(move || -> Result<()> {
+                    let own = ended.0;
                     let mut client = Client::new(&server.address);
                     let mut reader = load.reader()?;
                     let mut body = Vec::new();
@@ -228,6 +243,11 @@ fn send(
                         ("X-Prometheus-Remote-Write-Version", number),
                     ];
                     for round in rounds {
+                        own.store(round, Ordering::Relaxed);
+                        // Not so far ahead of the others that their samples would be too old.
+                        while progress.iter().any(|p| p.load(Ordering::Relaxed) + MAX_AHEAD < round) {
+                            wait(Duration::from_millis(1));
+                        }
                         for request in (connection..load.requests_per_round()).step_by(work.connections) {
                             reader.read(round, request, &mut body)?;
                             loop {
@@ -249,6 +269,7 @@ fn send(
                             wait(work.pause);
                         }
                     }
+                    drop(ended);
                     Ok(())
                 })
             })
