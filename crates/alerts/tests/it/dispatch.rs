@@ -140,7 +140,8 @@ async fn silences_keep_back_and_their_end_lets_through() {
     api::delete_silence(&am, &id).await.unwrap();
     assert_eq!(sink.next().await.json["status"], "firing");
     assert_eq!(api::silences(&am, &[]).unwrap()[0].status.state, alerts::silence::SilenceState::Expired);
-    assert!(api::delete_silence(&am, &id).await.is_err());
+    // As with Alertmanager 0.33, ending it again changes nothing.
+    assert!(api::delete_silence(&am, &id).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
