@@ -180,8 +180,12 @@ fn measure(
 
     if work.settle {
         wait(Duration::from_secs(2));
-        let cpu = server.cpu()?;
         let base = server.memory()?;
+        // An orderly restart puts everything on disk, apart from the sample that follows.
+        server.stop()?;
+        server = Server::start(kind, program, data, scratch)?;
+        server.wait_ready()?;
+        let cpu = server.cpu()?;
         server.forget_peak()?;
         complete_window(work, &server)?;
         let bytes = settled(&server, data)?;
