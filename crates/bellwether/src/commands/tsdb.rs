@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, value_parser};
 use model::seam::{Select, SelectHints};
 use model::{Budget, Labels, Matcher, Samples, TenantId, Timestamp};
 use prometheus_client::registry::Registry;

@@ -279,7 +279,8 @@ async fn what_waits_survives_the_process_and_arrives_in_order() {
     })
     .await;
     // As after kill -9: nothing is closed; a torn record is at the end.
-    for (_, _, task) in forward.active.write().take().unwrap().senders {
+    let senders = forward.active.write().take().unwrap().senders;
+    for (_, _, task) in senders {
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
     }

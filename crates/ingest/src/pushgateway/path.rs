@@ -93,7 +93,7 @@ mod tests {
     fn paths_name_groups() {
         let shown = |path: &str| GroupingKey::parse(path).map(|key| key.labels().to_string());
         assert_eq!(shown("job/backup").unwrap(), "{job=\"backup\"}");
-        assert_eq!(shown("job/a%20b/path@base64/L3Zhci90bXA/instance/").is_err(), true);
+        assert!(shown("job/a%20b/path@base64/L3Zhci90bXA/instance/").is_err());
         assert_eq!(shown("job/a%20b/path@base64/L3Zhci90bXA").unwrap(), "{job=\"a b\", path=\"/var/tmp\"}");
         assert_eq!(shown("job@base64/YS9i").unwrap(), "{job=\"a/b\"}");
         assert_eq!(shown("job/a/instance@base64/=").unwrap(), "{job=\"a\"}");

@@ -84,13 +84,13 @@ fn measure(series: usize, rounds: usize, dir: &std::path::Path) -> anyhow::Resul
         clock.0.store(time, std::sync::atomic::Ordering::Relaxed);
         for part in (0..series).step_by(PER_TARGET * TARGETS) {
             batch.clear();
-            for at in part..(part + PER_TARGET * TARGETS).min(series) {
+            for (at, value) in values.iter_mut().enumerate().skip(part).take(PER_TARGET * TARGETS) {
                 random ^= random << 13;
                 random ^= random >> 7;
                 random ^= random << 17;
-                values[at] = match at % 10 {
+                *value = match at % 10 {
                     0..3 => (at * 4096) as f64,
-                    3..8 => values[at] + (random % 1000) as f64,
+                    3..8 => *value + (random % 1000) as f64,
                     _ => (random % 10_000) as f64 / 100.0,
                 };
                 let index = match refs.get(at) {
@@ -107,7 +107,7 @@ fn measure(series: usize, rounds: usize, dir: &std::path::Path) -> anyhow::Resul
                         ])
                     }
                 };
-                batch.push_float(index, time, values[at]);
+                batch.push_float(index, time, *value);
             }
             let appended = db.append(&tenant, &batch)?;
             if round == 0 {
