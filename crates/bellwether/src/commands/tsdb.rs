@@ -136,7 +136,13 @@ pub(crate) fn command() -> Command {
         .subcommand(
             Command::new("snapshot")
                 .about("Copy a data folder that no server uses; of a running one ask POST /api/v1/admin/tsdb/snapshot")
-                .arg(path())
+                .arg(
+                    Arg::new("path")
+                        .required(true)
+                        .value_name("DIR")
+                        .value_parser(value_parser!(PathBuf))
+                        .help("The data folder"),
+                )
                 .arg(
                     Arg::new("to")
                         .required(true)
