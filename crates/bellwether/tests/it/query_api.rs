@@ -91,7 +91,7 @@ fn request_targets_are_taken_as_go_takes_them() {
         "/api/v1/query?query=up{job=\"a\"}",
         "/api/v1/query?query=up{job=~\"a|b\"}>0<2",
         "/api/v1/query?query=up%7Bjob=\"a\"}#no-fragment",
-        "/api/v1/query?query=up{job!=\"é\"}",
+        "/api/v1/query?query=up{job!=\"é\",instance=\"\"}",
         "/api/v1/series?match[]=up{job=\"a\"}",
     ] {
         let (head, body) =
@@ -243,7 +243,7 @@ fn every_documented_path_is_served_and_other_origins_may_read() {
 #[test]
 fn series_are_federated_with_external_labels() {
     let folder = tempfile::tempdir().unwrap();
-    let config = "global:\n  external_labels: { region: eu }\n";
+    let config = "global:\n  external_labels: { region: eu }\nalerts:\n  history: { series: 0 }\n";
     let path = file(folder.path(), "bellwether.yml", config);
     let config = format!("--config.file={}", path.display());
     let server = Server::start(&folder.path().join("data"), &[QUIET[0], QUIET[1], &config]);
