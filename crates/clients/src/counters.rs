@@ -149,7 +149,6 @@ impl Counters {
                 let amount = total.released[group as usize];
                 if amount > 0.0 || matches!(group, Group::Ok) {
                     let labels = Labels::from_pairs([
-                        ("__name__", "bellwether_client_requests_total"),
                         ("site", site),
                         ("source", source),
                         ("cohort", cohort.dimension.as_str()),
@@ -162,7 +161,6 @@ impl Counters {
         }
         let types = self.types.iter().filter(|(_, total)| total.ever).map(|((view, class), total)| {
             let labels = Labels::from_pairs([
-                ("__name__", "bellwether_client_reports_total"),
                 ("site", names.site_name(view.site)),
                 ("source", view.source.as_str()),
                 ("type", class.name()),
@@ -173,7 +171,6 @@ impl Counters {
         let types = types.collect();
         let others = self.others.iter().filter(|(_, total)| total.ever).map(|((site, kind), total)| {
             let labels = Labels::from_pairs([
-                ("__name__", "bellwether_client_other_reports_total"),
                 ("site", names.site_name(*site)),
                 ("kind", COUNTED.get(*kind).copied().unwrap_or_default()),
             ]);

@@ -57,7 +57,6 @@ pub(crate) fn families(detector: &Detector, names: &Names, k: u32, now: i64) -> 
         let value = cohort.name(names);
         for (index, number) in [ratio.ratio, ratio.lower, ratio.upper, usual].into_iter().enumerate() {
             let labels = Labels::from_pairs([
-                ("__name__", NAMES[index].0),
                 ("site", names.site_name(view.site)),
                 ("source", view.source.as_str()),
                 ("cohort", cohort.dimension.as_str()),
@@ -73,7 +72,6 @@ pub(crate) fn families(detector: &Detector, names: &Names, k: u32, now: i64) -> 
         .collect();
     let incidents = detector.open().iter().map(|incident| {
         let labels = Labels::from_pairs([
-            ("__name__", "bellwether_client_incident"),
             ("site", names.site_name(incident.view.site)),
             ("source", incident.view.source.as_str()),
             ("verdict", incident.verdict.as_str()),
