@@ -159,7 +159,9 @@ async function networkErrorLogging() {
     const app = https.createServer(tls, (request, response) => {
       const site = request.headers.host.startsWith("old.") ? "old" : "app";
       const status = request.url.startsWith("/500") ? 500 : 200;
-      response.writeHead(status, { ...policy(site, seconds), "Content-Type": "text/html", "Cache-Control": "no-store" });
+      // A retired site's policy is learned once: every header would name the removed collector anew.
+      const headers = site === "old" && request.url !== "/" ? {} : policy(site, seconds);
+      response.writeHead(status, { ...headers, "Content-Type": "text/html", "Cache-Control": "no-store" });
       response.end('<link rel=icon href="data:,">');
     });
     app.on("connection", (socket) => { sockets.add(socket); socket.on("close", () => sockets.delete(socket)); });
