@@ -38,7 +38,8 @@ fn every_captured_report_is_counted_or_refused_for_a_named_reason() {
             let Value::Array(reports) = &request["body"] else { continue };
             sent += reports.len();
             let path = |report: &Value| report["url"].as_str()?.splitn(4, '/').nth(3).map(str::to_owned);
-            secrets.extend(reports.iter().filter_map(path).filter(|p| p.len() > 3));
+            // With its slash: a path like "close" alone is a word of our own texts.
+            secrets.extend(reports.iter().filter_map(path).filter(|p| p.len() > 3).map(|p| format!("/{p}")));
             let body = serde_json::to_vec(&request["body"]).unwrap();
             let answer =
                 upload(&collector, "app", request["headers"]["origin"].as_str(), "203.0.113.77", &body);
