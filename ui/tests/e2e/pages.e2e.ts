@@ -37,7 +37,7 @@ const pages: [name: string, path: string, ready: string][] = [
   ['dashboard-new', '/dashboards/new', '.empty'],
   ['alert-history', '/alerts/history', '.tile, .box'],
   ['alert-explain', `/alerts/explain?alert=${encodeURIComponent('{alertname="HostCpuBusy",severity="warning"}')}`, '.verdict, .box'],
-  ['rule-editor', `/rules/edit?expr=${encodeURIComponent('node_load1 >= 0')}`, '.chart canvas'],
+  ['rule-editor', `/rules/edit?expr=${encodeURIComponent('node_load1 >= 0')}`, '.card:not(.yaml) > h2'],
   ['missing', '/nothing/here', '.empty'],
 ];
 
