@@ -199,10 +199,6 @@ pub struct Site {
     pub pops: BTreeMap<String, Vec<ipnet_text::Network>>,
     /// Tells every client to stop for good (status 410).
     pub retired: bool,
-    /// PromQL expression of the share of requests that the service itself fails, for comparison.
-    pub server_error_ratio: String,
-    /// PromQL expression of the share of probes that succeed, for comparison.
-    pub probe_success_ratio: String,
 }
 
 impl Default for Site {
@@ -218,8 +214,6 @@ impl Default for Site {
             signed: false,
             pops: BTreeMap::new(),
             retired: false,
-            server_error_ratio: String::new(),
-            probe_success_ratio: String::new(),
         }
     }
 }
