@@ -38,6 +38,11 @@ const pages: [name: string, path: string, ready: string][] = [
   ['alert-history', '/alerts/history', '.tile, .box'],
   ['alert-explain', `/alerts/explain?alert=${encodeURIComponent('{alertname="HostCpuBusy",severity="warning"}')}`, '.verdict, .box'],
   ['rule-editor', `/rules/edit?expr=${encodeURIComponent('node_load1 >= 0')}`, '.card:not(.yaml) > h2'],
+  ['clients', '/clients', '.map svg, .empty'],
+  ['clients-networks', '/clients?by=asn&value=AS3215', '.map .box, .empty'],
+  ['clients-time', '/clients?tab=time&value=FR', '.chart canvas, .empty'],
+  ['clients-setup', '/clients?tab=setup', 'pre'],
+  ['clients-privacy', '/clients?tab=privacy', 'dl dt'],
   ['missing', '/nothing/here', '.empty'],
 ];
 
@@ -54,7 +59,7 @@ describe.each(['dark', 'light'] as const)('%s', (theme) => {
 });
 
 describe.each([[390, 844], [2560, 1440]])('%d × %d', (width, height) => {
-  test.each(pages.filter(([name]) => ['fleet', 'explore', 'alerts', 'targets', 'dashboards', 'dashboard-host', 'alert-history'].includes(name)))('%s has no sideways scroll', async (name, path, ready) => {
+  test.each(pages.filter(([name]) => ['fleet', 'explore', 'alerts', 'targets', 'dashboards', 'dashboard-host', 'alert-history', 'clients', 'clients-privacy'].includes(name)))('%s has no sideways scroll', async (name, path, ready) => {
     const { page, complaints } = await open(browser, origin, path, 'dark', { width, height });
     await page.waitForSelector(ready, { timeout: 30_000 });
     await page.waitForTimeout(500);
@@ -82,5 +87,43 @@ test('the keyboard reaches another page, and the address holds its state', async
   await page.goBack();
   await page.goBack();
   await page.waitForURL(/\/targets/);
+  await page.context().close();
+});
+
+test.skipIf(real)('clients: the verdict leads to its cohort, the table is enough for the keyboard, a dead collector does not look healthy', async () => {
+  const { page, complaints } = await open(browser, origin, '/clients', 'dark');
+  await page.waitForSelector('article.open h3');
+  expect(await page.textContent('article.open h3')).toContain('AS3215');
+  expect(await page.locator('path.s4').count()).toBe(1); // France
+  await page.click('article.open h3 a');
+  await page.waitForURL(/by=asn.*value=AS3215/);
+  await page.waitForSelector('tr[aria-current]');
+  expect(await page.textContent('tbody tr:first-child')).toContain('62.00%');
+  await page.focus('tbody tr:nth-child(2) a');
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/tab=time/);
+  await page.waitForSelector('.chart canvas');
+  await page.goBack();
+  await page.selectOption('select', 'media');
+  await page.waitForURL(/site=media/);
+  await page.selectOption('select', 'quiet');
+  await page.waitForSelector('.empty:has-text("Fewer than 20 clients")');
+  expect(complaints).toEqual([]);
+  // No answer: what is shown fades, and the reason is said.
+  await page.goto(`${origin}/clients`);
+  await page.waitForSelector('.tiles');
+  await page.route('**/api/v1/clients/cohorts*', (route) => route.abort());
+  await page.waitForSelector('.tiles.dim', { timeout: 30_000 });
+  await page.waitForSelector('[role=alert]:has-text("Could not load the cohorts")');
+  await page.context().close();
+});
+
+test.skipIf(real)('clients: a server without a collector says how to start one, and still tells what would be kept', async () => {
+  const { page } = await open(browser, origin, '/system', 'dark');
+  await page.route('**/api/v1/clients/{sites,incidents,cohorts}*', (route) => route.fulfill({ status: 404, contentType: 'application/json', body: JSON.stringify({ status: 'error', errorType: 'not_found', error: 'the collector is switched off (collector.enabled)' }) }));
+  await page.goto(`${origin}/clients`);
+  await page.waitForSelector('.empty:has-text("collector:")');
+  await page.click('button:has-text("Privacy")');
+  await page.waitForSelector('dt:has-text("referrer")');
   await page.context().close();
 });

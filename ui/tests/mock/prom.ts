@@ -1,5 +1,6 @@
 // Prometheus' and Alertmanager's answers for tests: smooth made-up series, some targets, rules and alerts.
 import { readdirSync, readFileSync } from 'node:fs';
+import { clientsApi } from './clients.ts';
 import type { MockFleet } from './fleet.ts';
 
 export interface Answer {
@@ -65,6 +66,8 @@ function seriesOf(expr: string): MockSeries[] {
   if (/ALERTS|^(min by \(job\) \()?(up|probe_success)\b/.test(expr)) return ['node', 'bellwether', 'shop', 'db'].map((job, i) => ({ metric: { job, alertname: `Alert${i}`, instance: `${job}-1` }, at: (t) => (Math.sin(t / (400 + 300 * i) + i) > -0.92 ? 1 : 0) }));
   if (/mountpoint/.test(expr)) return ['/', '/boot', '/var/lib', '/home'].map((mountpoint, i) => ({ metric: { mountpoint }, at: () => [0.42, 0.18, 0.86, 0.95][i] ?? 0 }));
   if (/^(time\(\)|count|sum|avg|1 -|max\(|min\(|bellwether_|process_)/.test(expr) && !/ by \(/.test(expr)) return [{ metric: {}, at: (t) => (/time\(\)/.test(expr) ? 1_234_567 : /bytes/.test(expr) ? 1.4e8 * (0.9 + 0.2 * wave(2, t)) : /^count/.test(expr) ? 3 : 0.6 * wave(1, t)) }];
+  if (/client_error_ratio\(_lower/.test(expr)) return ['', '_lower', '_upper', '_baseline'].map((end, i) => ({ metric: { __name__: `bellwether_client_error_ratio${end}`, value: 'FR' }, at: (t) => [0.2, 0.17, 0.23, 0.002][i]! * (i === 3 ? 1 : wave(2, t)) }));
+  if (/bellwether_client_reports_total/.test(expr)) return (/offset 1d/.test(expr) ? ['ok', 'tcp.reset'] : ['ok', 'tcp.reset', 'tls.cert.date_invalid']).map((type, i) => ({ metric: { type, phase: ['application', 'connection', 'connection'][i] ?? '' }, at: () => 9000 / (i * 12 + 1) }));
   const scale = /_bytes/.test(expr) && !/\//.test(expr) ? (/rate/.test(expr) ? 8e6 : 1.2e10) : /load/.test(expr) ? 4 : 0.7;
   const names = /by \(mode\)|CPU/.test(expr) ? ['user', 'system', 'iowait', 'softirq', 'steal', 'nice'] : /device/.test(expr) ? ['eth0', 'eth1', 'eth2'] : /^(1 -|max|scalar)/.test(expr) ? [''] : ['web-1', 'web-2', 'db-1', 'db-2', 'cache-1'];
   const many = /many_series/.test(expr) ? Array.from({ length: 240 }, (_, i) => `host-${i}`) : names;
@@ -92,6 +95,8 @@ export function promApi(path: string, method: string, q: URLSearchParams, body: 
   const expr = q.get('query') ?? '';
   const dashboard = dashboardsApi(path, method, body);
   if (dashboard) return dashboard;
+  const clients = clientsApi(path, q);
+  if (clients) return ok(clients.data);
   if (path === '/api/v1/query_batch') {
     const { queries } = JSON.parse(body) as { queries: Record<string, string | number>[] };
     return ok(queries.map((one) => promApi(one.step === undefined ? '/api/v1/query' : '/api/v1/query_range', 'GET', new URLSearchParams(Object.entries(one).map(([name, value]): [string, string] => [name, String(value)])), '', fleet)?.body));
