@@ -27,9 +27,10 @@ fn collector(api: &Api) -> Result<&Arc<Collector>, ApiError> {
     api.clients.as_ref().ok_or_else(|| ApiError::not_found(text))
 }
 
-fn site<'a>(collector: &'a Collector, params: &Params) -> Result<&'a Site, ApiError> {
+fn site(collector: &Collector, params: &Params) -> Result<Site, ApiError> {
     let name = params.require("site")?;
-    let found = collector.config().sites.iter().find(|site| site.name == name);
+    let sites = collector.sites();
+    let found = sites.find(name).map(|(_, live)| live.site.clone());
     found.ok_or_else(|| ApiError::not_found(format!("there is no site {name:?} among collector.sites")))
 }
 
@@ -40,7 +41,7 @@ fn answer(result: Result<Response, ApiError>) -> Response {
 /// `GET /api/v1/clients/sites`: what is collected.
 pub(crate) async fn sites(State(api): State<Arc<Api>>) -> Response {
     answer(collector(&api).map(|collector| {
-        let config = collector.config();
+        let (config, sites) = (collector.config(), collector.sites());
         let site = |site: &Site| {
             json!({
                 "name": site.name,
@@ -52,7 +53,7 @@ pub(crate) async fn sites(State(api): State<Arc<Api>>) -> Response {
             })
         };
         reply::success_of(&json!({
-            "sites": config.sites.iter().map(site).collect::<Vec<_>>(),
+            "sites": sites.in_force().map(site).collect::<Vec<_>>(),
             "minClients": config.min_clients,
             "keepReports": config.keep_reports.to_string(),
         }))
@@ -131,7 +132,7 @@ fn policy_of(api: &Api, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<
     if site.collectors.is_empty() {
         return Err(ApiError::bad_data(format!("site {:?} names no collectors", site.name)));
     }
-    let list = policy::headers(site, active, Some(collector.secret()), api.clock.now().ms());
+    let list = policy::headers(&site, active, Some(collector.secret()), api.clock.now().ms());
     let shown: Vec<_> = list.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
     Ok(reply::success_of(&json!({"headers": shown, "snippet": policy::snippet(&list, server)})))
 }
@@ -145,7 +146,7 @@ async fn lint_of(api: &Api, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Res
     let collector = collector(api)?;
     let params = Params::read(uri, headers, body)?;
     let site = site(collector, &params)?;
-    let findings = lint_site(site, collector.geo()).await;
+    let findings = lint_site(&site, collector.geo()).await;
     Ok(reply::success_of(&findings))
 }
 

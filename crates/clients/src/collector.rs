@@ -1,4 +1,5 @@
-//! The collector: uploads in, sums and incidents out. Knows no HTTP and no timer; `api` and the binary bring those.
+//! The collector: what it holds, its clockwork, and what it passes on. Knows no HTTP and no timer; `api` and the binary bring those.
+//! `intake` is the way in.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,30 +8,24 @@ use std::path::Path;
 use std::sync::Arc;
 
 use model::{Clock, Family};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use ring::hmac;
 
-use crate::browser;
 use crate::cell::{Cell, Cells, Count};
-use crate::class::Group;
-use crate::config::{Config, Site};
+use crate::config::Config;
 use crate::counters::Counters;
+use crate::detect::witness::{self, Question, Witness};
 use crate::detect::{Detector, KEPT_MINUTES, MINUTE_MS};
-use crate::geo::{self, Geo, Place};
+use crate::geo::Geo;
 use crate::guard::Guard;
 use crate::keep::Keep;
-use crate::metrics::{Code, Metrics, Reason};
+use crate::metrics::Metrics;
 use crate::names::Names;
-use crate::origin::Pattern;
-use crate::report::{self, Kind, Refused, Report};
 use crate::rollup::{Rollup, Row, VERSION};
 use crate::sign::Secret;
+use crate::sites::Sites;
 use crate::view;
 
-/// A signed path outlives the policy by what browsers may still hold back.
-const PATH_GRACE_MS: i64 = 48 * 3_600_000;
-/// Least share that is believed when a site's policy names a smaller one.
-const MIN_FRACTION: f64 = 1e-4;
 /// Edges whose sequence is remembered.
 const MAX_EDGES: usize = 10_000;
 
@@ -75,7 +70,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn new(status: u16, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
     }
 }
@@ -92,20 +87,21 @@ pub(crate) struct State {
 /// The collector.
 pub struct Collector {
     pub(crate) config: Config,
-    patterns: Vec<Vec<Pattern>>,
-    secret: Secret,
-    geo: Geo,
+    sites: RwLock<Arc<Sites>>,
+    pub(crate) secret: Secret,
+    pub(crate) geo: Geo,
     clock: Arc<dyn Clock>,
-    metrics: Metrics,
-    seed: u64,
+    pub(crate) metrics: Metrics,
+    pub(crate) seed: u64,
     boot: i64,
-    guard: Mutex<Guard>,
+    // Locked in this order: guard, names, fresh; names before state.
+    pub(crate) guard: Mutex<Guard>,
     pub(crate) names: Mutex<Names>,
-    fresh: Mutex<Cells>,
-    others: Mutex<HashMap<(u16, usize), (u64, u64)>>,
-    day_key: Mutex<(i64, hmac::Key)>,
+    pub(crate) fresh: Mutex<Cells>,
+    pub(crate) others: Mutex<HashMap<(u16, usize), (u64, u64)>>,
+    pub(crate) day_key: Mutex<(i64, hmac::Key)>,
     pub(crate) state: Mutex<State>,
-    keep: Option<Keep>,
+    pub(crate) keep: Option<Keep>,
 }
 
 impl std::fmt::Debug for Collector {
@@ -149,12 +145,7 @@ impl Collector {
     ) -> Result<Self, Error> {
         config.check().map_err(Error::Config)?;
         let secret = secret(&config)?;
-        let patterns = config
-            .sites
-            .iter()
-            .map(|site| site.origins.iter().map(|o| Pattern::parse(o)).collect::<Result<Vec<_>, _>>())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(Error::Config)?;
+        let sites = Arc::new(Sites::new(&config).map_err(Error::Config)?);
         let keep = match config.keep_reports.ms() {
             0 => None,
             ms => {
@@ -166,13 +157,13 @@ impl Collector {
         let limits = &config.limits;
         let now = clock.now().ms();
         let this = Self {
-            patterns,
             geo: Geo::open(&config.geo).map_err(Error::Config)?,
             metrics,
             seed,
             boot: now,
             guard: Mutex::new(Guard::new(limits)),
-            names: Mutex::new(Names::new(&config)),
+            names: Mutex::new(Names::new(Arc::clone(&sites), limits)),
+            sites: RwLock::new(sites),
             fresh: Mutex::new(Cells::new(limits.cells)),
             others: Mutex::new(HashMap::new()),
             day_key: Mutex::new((now.div_euclid(86_400_000), secret.day_key(now))),
@@ -214,9 +205,68 @@ impl Collector {
         self.clock.now().ms()
     }
 
-    /// The settings.
+    /// The settings of the start; what a reload changes is in [`Self::sites`] and the detector.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The sites in force.
+    pub fn sites(&self) -> Arc<Sites> {
+        Arc::clone(&self.sites.read())
+    }
+
+    /// Puts other sites, data centres and rules of detection in force; counts, baselines and open incidents stay. Tells whether
+    /// all settings are in force now: the others need a restart.
+    ///
+    /// # Errors
+    /// A setting is wrong, and nothing has changed.
+    pub fn reload(&self, config: &Config) -> Result<bool, Error> {
+        config.check().map_err(Error::Config)?;
+        if self.config.secret_file.as_os_str().is_empty() && config.sites.iter().any(|site| site.signed) {
+            let text = "signed sites need collector.secret_file, which needs a restart";
+            return Err(Error::Config(text.into()));
+        }
+        let sites = Arc::new(self.sites().changed(config).map_err(Error::Config)?);
+        self.names.lock().set_sites(Arc::clone(&sites));
+        self.state.lock().detector.configure(&config.detection);
+        *self.sites.write() = sites;
+        let rest = |config: &Config| Config {
+            enabled: true,
+            sites: Vec::new(),
+            datacenter_asns: Vec::new(),
+            detection: self.config.detection.clone(),
+            ..config.clone()
+        };
+        Ok(rest(config) == rest(&self.config))
+    }
+
+    /// What to ask other witnesses now: of every site whose clients report trouble.
+    pub fn questions(&self) -> Vec<Question> {
+        let troubled = self.state.lock().detector.troubled();
+        let sites = self.sites();
+        let mut out = Vec::new();
+        for number in troubled {
+            let Some(live) = sites.get(number).filter(|live| !live.gone) else { continue };
+            for witness in Witness::ALL {
+                let query = witness.query(&live.site.checks);
+                if !query.is_empty() {
+                    out.push(Question { site: number, witness, query: query.to_owned() });
+                }
+            }
+        }
+        out
+    }
+
+    /// Takes in what a witness has answered: the values of the query's series, or why there are none.
+    pub fn answer(&self, question: &Question, values: Result<Vec<f64>, String>) {
+        if values.is_err() {
+            self.metrics.check_failures.inc();
+        }
+        let sites = self.sites();
+        let Some(live) = sites.get(question.site) else { return };
+        let above = live.site.checks.server_errors_above;
+        let answer = witness::Answer { query: question.query.clone(), values, above, at: self.now() };
+        self.state.lock().detector.hear(question.site, question.witness, answer);
     }
 
     /// The secret, for signed paths.
@@ -232,201 +282,6 @@ impl Collector {
     /// What the collector measures of itself.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
-    }
-
-    /// Takes an upload. With `keep_reports` it blocks until the disk has it.
-    pub fn upload(&self, upload: &Upload<'_>) -> Answer {
-        let answer = self.take(upload);
-        self.metrics.uploads.get_or_create(&Code { code: answer.status }).inc();
-        answer
-    }
-
-    /// Whether an upload's path names a site that takes reports.
-    fn site(&self, path: &str, now: i64) -> Result<u16, Answer> {
-        let (name, signature) = path.split_once('/').map_or((path, None), |(name, rest)| (name, Some(rest)));
-        let index = self.names.lock().site(name);
-        let Some(index) = index else {
-            return Err(Answer::new(404, "no such site; it must be among collector.sites\n"));
-        };
-        let site = &self.config.sites[usize::from(index)];
-        if site.retired {
-            return Err(Answer::new(410, "this site takes no more reports\n"));
-        }
-        match signature {
-            None | Some("") if !site.signed => {}
-            signature => {
-                let valid = site.max_age.ms().saturating_add(PATH_GRACE_MS);
-                let checked = self.secret.check(name, signature.unwrap_or_default(), now, valid);
-                checked.map_err(|bad| Answer::new(403, format!("{bad}\n")))?;
-            }
-        }
-        Ok(index)
-    }
-
-    fn take(&self, upload: &Upload<'_>) -> Answer {
-        let now = self.clock.now().ms();
-        let index = match self.site(upload.path, now) {
-            Ok(index) => index,
-            Err(answer) => return answer,
-        };
-        if upload.body.len() > self.config.max_body_bytes {
-            let text = format!(
-                "the body is larger than {} bytes (collector.max_body_bytes)\n",
-                self.config.max_body_bytes
-            );
-            return Answer::new(413, text);
-        }
-        let place = self.geo.place(upload.client);
-        let prefix = geo::prefix(upload.client);
-        let reports = match report::parse(upload.body, self.seed, self.config.max_reports) {
-            Ok(reports) => reports,
-            Err(unreadable) => return Answer::new(400, format!("{unreadable}\n")),
-        };
-        if let Err(bound) = self.guard.lock().admit(prefix, place.asn, index, reports.len(), now) {
-            self.metrics.throttled.get_or_create(&Reason { reason: bound.as_str() }).inc();
-            return Answer::new(429, "too many reports\n");
-        }
-        let mut taken = Vec::with_capacity(reports.len());
-        let mut prints = Vec::new();
-        let header_family = browser::family(upload.user_agent);
-        let sender = upload.origin.map(report_origin);
-        for report in reports {
-            let counted = report.and_then(|report| {
-                let family = report.family.unwrap_or(header_family);
-                self.sanitize(index, &report, family, sender.as_deref(), prefix, place, now, &mut prints)
-            });
-            match counted {
-                Ok(Some(row)) => taken.push(row),
-                Ok(None) => {}
-                Err(refused) => {
-                    self.metrics.refused.get_or_create(&Reason { reason: refused.as_str() }).inc();
-                }
-            }
-        }
-        if let Some(keep) = &self.keep
-            && !taken.is_empty()
-        {
-            let names = self.names.lock();
-            let rows: Vec<Row> =
-                taken.iter().map(|(minute, cell, count)| Row::new(*minute, cell, count, &names)).collect();
-            drop(names);
-            if let Err(err) = keep.append(&rows, now) {
-                tracing::error!(error = %err, "reports cannot be kept; the upload is refused so that it comes again");
-                self.metrics.keep_failures.inc();
-                let mut guard = self.guard.lock();
-                prints.into_iter().for_each(|(client, print)| guard.forget(client, print));
-                return Answer::new(503, "reports cannot be stored now, try again\n");
-            }
-        }
-        let mut fresh = self.fresh.lock();
-        for (minute, cell, count) in taken {
-            fresh.add(minute, cell, &count);
-            self.metrics.accepted.inc_by(u64::from(count.reports));
-        }
-        Answer::new(204, "")
-    }
-
-    /// A report's cell; `None` when it is only counted by kind.
-    #[expect(clippy::too_many_arguments, reason = "what is known of an upload, each used once")]
-    fn sanitize(
-        &self,
-        index: u16,
-        report: &Report,
-        family: u8,
-        sender: Option<&str>,
-        prefix: u64,
-        place: Place,
-        now: i64,
-        prints: &mut Vec<(u64, u64)>,
-    ) -> Result<Option<(i64, Cell, Count)>, Refused> {
-        let site: &Site = &self.config.sites[usize::from(index)];
-        let patterns = &self.patterns[usize::from(index)];
-        if !patterns.iter().any(|pattern| pattern.matches(&report.origin)) {
-            return Err(Refused::Origin);
-        }
-        // A browser names the reported origin for its own reports; a page names its own, which is one of the site's.
-        let agent = matches!(report.kind, Kind::Network { source, .. } if source != report::Source::Nel);
-        if let Some(sender) = sender {
-            let fits =
-                if agent { patterns.iter().any(|p| p.matches(sender)) } else { sender == report.origin };
-            if !fits {
-                return Err(Refused::Sender);
-            }
-        }
-        if report.age_ms > self.config.max_age.ms() {
-            return Err(Refused::TooOld);
-        }
-        if !self.config.count_automated && browser::is_automated(family) {
-            return Err(Refused::Automated);
-        }
-        let client = self.client(prefix, family, index, now);
-        let event = now - report.age_ms;
-        let mut guard = self.guard.lock();
-        if guard.is_repeated(client, report.fingerprint, event, now) {
-            return Err(Refused::Duplicate);
-        }
-        prints.push((client, report.fingerprint));
-        let place_of_client = 1u64 << (client % 64);
-        let (source, class, protocol, count, fraction, server) = match report.kind {
-            Kind::Network { source, class, protocol, count, fraction, server } => {
-                (source, class, protocol, count, fraction, server)
-            }
-            Kind::Counted(kind) => {
-                if guard.contribute(client, 0x80 | kind as u8, false, 1, now) == 0 {
-                    return Err(Refused::Contribution);
-                }
-                let mut others = self.others.lock();
-                let entry = others.entry((index, kind)).or_default();
-                *entry = (entry.0 + 1, entry.1 | place_of_client);
-                self.metrics.accepted.inc();
-                return Ok(None);
-            }
-        };
-        let group = class.group();
-        let group_key = (source as u8) << 4 | group as u8;
-        let counted = guard.contribute(client, group_key, group == Group::Ok, count, now);
-        drop(guard);
-        if counted == 0 {
-            return Err(Refused::Contribution);
-        }
-        let policy = if group == Group::Ok { site.success_fraction } else { site.failure_fraction };
-        let weight = 1.0 / fraction.max(policy.clamp(MIN_FRACTION, 1.0).min(1.0));
-        let mut names = self.names.lock();
-        let cell = Cell {
-            site: index,
-            origin: names.origins.number(&report.origin),
-            pop: server.map_or(0, |server| names.pop(index, server)),
-            class,
-            source,
-            protocol,
-            browser: family,
-            country: place.country,
-            asn: place.asn,
-        };
-        let count = Count {
-            reports: counted,
-            weight: (weight * f64::from(counted)) as f32,
-            square: (weight * weight * f64::from(counted)) as f32,
-            clients: place_of_client,
-        };
-        Ok(Some((event.div_euclid(MINUTE_MS), cell, count)))
-    }
-
-    /// A client's number for today: of its network prefix, browser family and site, under a key that changes every day.
-    fn client(&self, prefix: u64, family: u8, site: u16, now: i64) -> u64 {
-        let day = now.div_euclid(86_400_000);
-        let mut key = self.day_key.lock();
-        if key.0 != day {
-            *key = (day, self.secret.day_key(now));
-        }
-        let name = &self.config.sites[usize::from(site)].name;
-        let mut context = hmac::Context::with_key(&key.1);
-        drop(key);
-        context.update(&prefix.to_be_bytes());
-        context.update(&[family]);
-        context.update(name.as_bytes());
-        let tag = context.sign();
-        tag.as_ref().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
     /// Moves what has come in to where it is judged and shown. Call every few seconds.
@@ -454,6 +309,7 @@ impl Collector {
         self.metrics.cohorts_dropped.inc_by(state.counters.take_dropped());
         self.metrics.cells.set(state.detector.cells() as i64);
         self.metrics.incidents.set(state.detector.open().len() as i64);
+        self.metrics.waiting.set(state.detector.waiting() as i64);
         drop(state);
         self.metrics.remembered.set(self.guard.lock().len() as i64);
     }
@@ -557,9 +413,4 @@ impl State {
             self.detector.add(minute, cell, count);
         }
     }
-}
-
-/// The header `Origin` as [`crate::origin::origin`] writes it; `null` and the like stay what matches nothing.
-fn report_origin(header: &str) -> String {
-    crate::origin::origin(header).unwrap_or_default()
 }

@@ -46,6 +46,10 @@ pub struct Config {
     pub min_clients: u32,
     /// Whether headless browsers and crawlers count in rates. They have a cohort of their own in any case.
     pub count_automated: bool,
+    /// Autonomous systems of data centres: what comes from there is rarely a person, and cheap to forge.
+    pub datacenter_asns: Vec<u32>,
+    /// Whether reports of browsers and pages from `datacenter_asns` count. Applications (`bellwether-native`) always do.
+    pub count_datacenters: bool,
     /// Reports, sanitized, are kept on disk for this long and are durable before they are acknowledged. 0: only per-minute
     /// sums are kept, and a crash loses up to a minute of them.
     pub keep_reports: PromDuration,
@@ -58,6 +62,13 @@ pub struct Config {
     /// When something counts as an incident.
     pub detection: Detection,
 }
+
+/// The largest hosters, by their own registrations: Amazon, Google Cloud, Microsoft, OVH, Hetzner, DigitalOcean, Akamai's Linode, Oracle,
+/// Alibaba, Tencent, Vultr, Scaleway, Contabo, Leaseweb, M247.
+const DATACENTER_ASNS: [u32; 18] = [
+    14618, 16509, 396982, 8075, 16276, 24940, 14061, 63949, 31898, 45102, 132203, 20473, 12876, 51167, 28753,
+    60781, 30633, 9009,
+];
 
 impl Default for Config {
     fn default() -> Self {
@@ -77,6 +88,8 @@ impl Default for Config {
             limits: Limits::default(),
             min_clients: 20,
             count_automated: true,
+            datacenter_asns: DATACENTER_ASNS.to_vec(),
+            count_datacenters: false,
             keep_reports: PromDuration(0),
             keep_reports_bytes: 10 << 30,
             push: PushConfig::default(),
@@ -112,6 +125,8 @@ pub struct GeoConfig {
 pub struct Limits {
     /// Reports of one client (prefix and browser family), type and five minutes that count; ten times as many successes.
     pub per_client: u32,
+    /// Browser families of one network prefix whose failures count within five minutes: one sender under many names is no crowd.
+    pub families_per_prefix: u32,
     /// Reports a second of one network prefix (/24 or /48).
     pub per_prefix_per_second: u32,
     /// Reports a second of one autonomous system.
@@ -137,6 +152,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             per_client: 5,
+            families_per_prefix: 3,
             per_prefix_per_second: 200,
             per_asn_per_second: 50_000,
             per_site_per_second: 200_000,
@@ -199,6 +215,28 @@ pub struct Site {
     pub pops: BTreeMap<String, Vec<ipnet_text::Network>>,
     /// Tells every client to stop for good (status 410).
     pub retired: bool,
+    /// Other witnesses, who are asked when clients report trouble.
+    pub checks: Checks,
+}
+
+/// Other witnesses of a site: what they say stands in the evidence of an incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checks {
+    /// PromQL for the share (0 to 1) of requests that the site's own servers answer with an error, such as
+    /// `sum(rate(http_requests_total{job="shop",code=~"5.."}[2m])) / sum(rate(http_requests_total{job="shop"}[2m]))`.
+    /// Empty: they are not asked.
+    pub server_errors: String,
+    /// From this share on the servers are ill.
+    pub server_errors_above: f64,
+    /// PromQL for probes of the site, one series each, 0 where it fails, such as `probe_success{job="shop"}`. Empty: they are not asked.
+    pub probes: String,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self { server_errors: String::new(), server_errors_above: 0.01, probes: String::new() }
+    }
 }
 
 impl Default for Site {
@@ -214,6 +252,7 @@ impl Default for Site {
             signed: false,
             pops: BTreeMap::new(),
             retired: false,
+            checks: Checks::default(),
         }
     }
 }
@@ -335,6 +374,7 @@ impl Config {
             ("collector.limits.remembered", self.limits.remembered),
             ("collector.limits.cells", self.limits.cells),
             ("collector.limits.per_client", self.limits.per_client as usize),
+            ("collector.limits.families_per_prefix", self.limits.families_per_prefix as usize),
             ("collector.limits.burst_seconds", self.limits.burst_seconds as usize),
         ] {
             if value == 0 {
@@ -376,7 +416,9 @@ impl Site {
         }
         for collector in &self.collectors {
             let origin = crate::origin::origin(collector);
-            if origin.is_none() {
+            // It becomes part of web servers' configurations, in quotes.
+            let odd = |c: char| !c.is_ascii_graphic() || "'\"`\\{}<>^|#".contains(c);
+            if origin.is_none() || collector.contains(odd) {
                 return Err(format!(
                     "collectors: {collector:?} is no URL: write https://collector.example.net"
                 ));
@@ -388,6 +430,10 @@ impl Site {
             if !(0.0..=1.0).contains(&value) {
                 return Err(format!("{name}: {value} is no share between 0 and 1"));
             }
+        }
+        let above = self.checks.server_errors_above;
+        if !(above > 0.0 && above <= 1.0) {
+            return Err(format!("checks.server_errors_above: {above} is no share above 0 and up to 1"));
         }
         Ok(())
     }

@@ -127,17 +127,20 @@ pub struct Guard {
     rates: Recent<Bucket>,
     seen: Recent<i64>,
     contributions: Recent<(i64, u32)>,
+    /// Browser families of a prefix that had failures, one bit each.
+    families: Recent<(i64, u16)>,
 }
 
 impl Guard {
     /// With nothing remembered.
     pub fn new(limits: &Limits) -> Self {
-        let third = limits.remembered / 3;
+        let quarter = limits.remembered / 4;
         Self {
             limits: limits.clone(),
-            rates: Recent::new(REMEMBER_MS, third),
-            seen: Recent::new(REMEMBER_MS, third),
-            contributions: Recent::new(CONTRIBUTION_MS, third),
+            rates: Recent::new(REMEMBER_MS, quarter),
+            seen: Recent::new(REMEMBER_MS, quarter),
+            contributions: Recent::new(CONTRIBUTION_MS, quarter),
+            families: Recent::new(CONTRIBUTION_MS, quarter),
         }
     }
 
@@ -193,6 +196,21 @@ impl Guard {
         self.seen.old.remove(&key);
     }
 
+    /// Whether failures of this browser family still count for its prefix: a few do, so that one sender under many names is no crowd.
+    pub fn is_another(&mut self, prefix: u64, site: u16, family: u8, now: i64) -> bool {
+        let key = spread((prefix, u64::from(site), 4));
+        let (since, known) = match self.families.get(key) {
+            Some((since, known)) if now - since < CONTRIBUTION_MS => (since, known),
+            _ => (now, 0),
+        };
+        let bit = 1u16 << (family % 16);
+        if known & bit == 0 && known.count_ones() >= self.limits.families_per_prefix {
+            return false;
+        }
+        self.families.set(key, (since, known | bit), now);
+        true
+    }
+
     /// How many of `count` reports of this client and group still count.
     pub fn contribute(&mut self, client: u64, group: u8, success: bool, count: u32, now: i64) -> u32 {
         let key = spread((client, u64::from(group)));
@@ -219,7 +237,7 @@ impl Guard {
 
     /// Entries that are remembered.
     pub fn len(&self) -> usize {
-        self.rates.len() + self.seen.len() + self.contributions.len()
+        self.rates.len() + self.seen.len() + self.contributions.len() + self.families.len()
     }
 }
 
@@ -251,6 +269,18 @@ mod tests {
         assert_eq!(counted, 5);
         assert_eq!(guard.contribute(1, 0, true, 1000, 1000), 50);
         assert_eq!(guard.contribute(1, 3, false, 1, 1000 + CONTRIBUTION_MS), 1);
+    }
+
+    #[test]
+    fn one_prefix_under_many_names_is_no_crowd() {
+        let mut guard = Guard::new(&Limits::default());
+        let counted = |guard: &mut Guard, prefix| {
+            (0..9).filter(|family| guard.is_another(prefix, 0, *family, 1000)).count()
+        };
+        assert_eq!(counted(&mut guard, 1), 3);
+        assert_eq!(counted(&mut guard, 1), 3);
+        assert_eq!(counted(&mut guard, 2), 3);
+        assert!(guard.is_another(1, 0, 8, 1000 + 2 * CONTRIBUTION_MS));
     }
 
     #[test]

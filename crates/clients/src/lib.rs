@@ -8,11 +8,11 @@
 //! | [`class`], [`report`], [`origin`], [`browser`], [`field`] | an upload's bytes → reports that hold nothing but what may be kept |
 //! | [`guard`], [`sign`], [`geo`], [`names`] | who counts, and how often; where clients are |
 //! | [`cell`], [`cohort`], [`counters`], [`anonymous`], [`view`] | counts by cohort, and who may be shown |
-//! | [`collector`] | all of it together |
+//! | [`collector`], `intake` | all of it together; an upload's way in |
 //! | [`keep`], [`rollup`], [`spool`], [`push`] | reports on disk, sums on their way up |
 //! | [`detect`] | rates → incidents |
 //! | [`policy`], [`lint`] | the headers that switch reporting on; whether collectors are independent |
-//! | [`config`], [`metrics`] | settings; what the collector measures of itself |
+//! | [`config`], [`sites`], [`metrics`] | settings; the sites in force; what the collector measures of itself |
 
 pub mod anonymous;
 pub mod browser;
@@ -26,6 +26,7 @@ pub mod detect;
 pub mod field;
 pub mod geo;
 pub mod guard;
+mod intake;
 pub mod keep;
 pub mod lint;
 pub mod metrics;
@@ -38,6 +39,7 @@ pub mod push;
 pub mod report;
 pub mod rollup;
 pub mod sign;
+pub mod sites;
 pub mod spool;
 pub mod view;
 

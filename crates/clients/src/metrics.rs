@@ -62,6 +62,10 @@ pub struct Metrics {
     pub geo_failures: Counter,
     /// Incidents that are open.
     pub incidents: Gauge,
+    /// Findings that wait for a second network or another witness.
+    pub waiting: Gauge,
+    /// Questions to other witnesses that failed.
+    pub check_failures: Counter,
     /// Connections for uploads.
     pub connections: Gauge,
 }
@@ -150,6 +154,16 @@ impl Metrics {
             this.geo_failures.clone(),
         );
         registry.register("collector_incidents", "Incidents that are open", this.incidents.clone());
+        registry.register(
+            "collector_findings_waiting",
+            "Findings that may be made up and wait for a second network or another witness",
+            this.waiting.clone(),
+        );
+        registry.register(
+            "collector_check_failures",
+            "Queries of collector.sites[].checks that failed",
+            this.check_failures.clone(),
+        );
         registry.register(
             "collector_connections",
             "Connections for uploads; bounded by collector.max_connections",

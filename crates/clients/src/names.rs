@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::config::{Config, Site};
+use crate::config::Limits;
 use crate::geo;
+use crate::sites::Sites;
 
 /// A table that gives every name a number until it is full; then every new name is number 0.
 #[derive(Debug)]
@@ -47,8 +49,7 @@ impl Table {
 /// Every table.
 #[derive(Debug)]
 pub struct Names {
-    sites: Vec<Site>,
-    by_name: HashMap<String, u16>,
+    sites: Arc<Sites>,
     /// Origins.
     pub origins: Table,
     /// Points of presence.
@@ -56,38 +57,37 @@ pub struct Names {
 }
 
 impl Names {
-    /// The sites of a configuration.
-    pub fn new(config: &Config) -> Self {
-        let by_name =
-            config.sites.iter().enumerate().map(|(index, site)| (site.name.clone(), index as u16)).collect();
-        Self {
-            sites: config.sites.clone(),
-            by_name,
-            origins: Table::new("other", config.limits.origins),
-            pops: Table::new("", config.limits.pops),
-        }
+    /// Empty tables within the bounds, and the sites in force.
+    pub fn new(sites: Arc<Sites>, limits: &Limits) -> Self {
+        Self { sites, origins: Table::new("other", limits.origins), pops: Table::new("", limits.pops) }
     }
 
-    /// The number of a site.
+    /// Other sites are in force.
+    pub fn set_sites(&mut self, sites: Arc<Sites>) {
+        self.sites = sites;
+    }
+
+    /// The number of a site in force.
     pub fn site(&self, name: &str) -> Option<u16> {
-        self.by_name.get(name).copied()
+        self.sites.find(name).map(|(number, _)| number)
     }
 
     /// The name of a site.
     pub fn site_name(&self, site: u16) -> &str {
-        self.sites.get(usize::from(site)).map_or("", |site| site.name.as_str())
+        self.sites.get(site).map_or("", |live| live.site.name.as_str())
     }
 
     /// The point of presence of a server's address: as the operator named it, else its network.
     pub fn pop(&mut self, site: u16, server: IpAddr) -> u16 {
         let server = server.to_canonical();
-        let named = self.sites.get(usize::from(site)).and_then(|site| {
+        if let Some(live) = self.sites.get(site) {
             let holds = |networks: &Vec<crate::config::ipnet_text::Network>| {
                 networks.iter().any(|n| n.0.contains(&server))
             };
-            site.pops.iter().find(|(_, networks)| holds(networks)).map(|(name, _)| name.clone())
-        });
-        let name = named.unwrap_or_else(|| geo::server_network(server));
-        self.pops.number(&name)
+            if let Some((name, _)) = live.site.pops.iter().find(|(_, networks)| holds(networks)) {
+                return self.pops.number(name);
+            }
+        }
+        self.pops.number(&geo::server_network(server))
     }
 }

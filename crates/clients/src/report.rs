@@ -96,13 +96,15 @@ pub enum Refused {
     Contribution,
     /// The client is a program, and those are not counted.
     Automated,
+    /// The client is in a data centre, and those are not counted.
+    Datacenter,
     /// The upload holds more reports than accepted.
     TooMany,
 }
 
 impl Refused {
     /// Every reason, for metrics that start at 0.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Shape,
         Self::Kind,
         Self::Url,
@@ -116,6 +118,7 @@ impl Refused {
         Self::Duplicate,
         Self::Contribution,
         Self::Automated,
+        Self::Datacenter,
         Self::TooMany,
     ];
 
@@ -135,6 +138,7 @@ impl Refused {
             Self::Duplicate => "duplicate",
             Self::Contribution => "contribution",
             Self::Automated => "automated",
+            Self::Datacenter => "datacenter",
             Self::TooMany => "too_many",
         }
     }

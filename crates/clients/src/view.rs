@@ -12,6 +12,7 @@ use crate::collector::Collector;
 use crate::counters::family;
 use crate::detect::sum::{Statistic, Sum, Sums};
 use crate::detect::verdict::Verdict;
+use crate::detect::witness::Reading;
 use crate::detect::{Detector, Incident};
 use crate::names::Names;
 use crate::report::Source;
@@ -83,6 +84,20 @@ pub(crate) fn families(detector: &Detector, names: &Names, k: u32, now: i64) -> 
     });
     let help = "An incident seen by clients; the value is the share of the cohort's requests that fail, 1 when it is silent";
     families.push(family("bellwether_client_incident", MetricType::Gauge, help, incidents.collect()));
+    let checks = detector.open().iter().flat_map(|incident| {
+        incident.readings.iter().map(|reading| {
+            let labels = Labels::from_pairs([
+                ("site", names.site_name(incident.view.site)),
+                ("source", incident.view.source.as_str()),
+                ("cohort", incident.finding.cohort.dimension.as_str()),
+                ("value", &incident.finding.cohort.name(names)),
+                ("check", reading.check.as_str()),
+            ]);
+            (labels, reading.says.value())
+        })
+    });
+    let help = "What another witness says of an incident: 1 it fits, -1 it does not, 0 nothing";
+    families.push(family("bellwether_client_incident_check", MetricType::Gauge, help, checks.collect()));
     families
 }
 
@@ -161,6 +176,8 @@ pub struct IncidentView {
     pub explains: f64,
     /// Excess failures by group, the most first.
     pub groups: Vec<(&'static str, f64)>,
+    /// What other witnesses say of it.
+    pub checks: Vec<Reading>,
 }
 
 /// A count that tells no single request: rounded to two digits.
@@ -237,6 +254,7 @@ impl Collector {
                     .iter()
                     .map(|(group, excess)| (group.as_str(), rounded(*excess)))
                     .collect(),
+                checks: incident.readings.clone(),
             }
         })
         .collect()

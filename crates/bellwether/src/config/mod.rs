@@ -7,6 +7,7 @@
 pub(crate) mod leaves;
 pub(crate) mod overrides;
 mod split;
+pub(crate) mod witnesses;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -153,6 +154,7 @@ impl Config {
         config.settings.check()?;
         (config.options, config.eval_options) = features(&given.features)?;
         config.options.patterns = promql::PatternCache::new(config.settings.query.max_patterns);
+        witnesses::check(&config.settings.collector, &config.options)?;
         if !given.scrape.is_empty() {
             config.prometheus.scrape_configs.push(quick_job(&given.scrape, &config.prometheus)?);
         }

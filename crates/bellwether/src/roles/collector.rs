@@ -1,4 +1,4 @@
-//! The collector of client-side reports, wired: its listener, its ticks, its series, what it pushes upward.
+//! The collector of client-side reports, wired: its listener, its ticks, its series, the witnesses it asks, what it pushes upward.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use api::{CollectListener, Phase};
 use clients::Collector;
-use model::Clock;
+use model::{Clock, TenantId, Value};
+use rules::{Evaluator, Query};
 use sources::scrape::{InProcess, Scraper};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -28,7 +29,14 @@ pub(super) struct Running {
     pub(super) words: String,
 }
 
+/// Who answers PromQL about a site.
+pub(super) struct Asker {
+    pub(super) evaluator: Arc<dyn Evaluator>,
+    pub(super) options: promql::Options,
+}
+
 /// Opens the collector and starts its tasks; `None` when it is switched off.
+#[expect(clippy::too_many_arguments, reason = "what the wiring hands over, each once")]
 pub(super) async fn start(
     config: &clients::Config,
     storage: &Path,
@@ -37,6 +45,7 @@ pub(super) async fn start(
     seed: u64,
     scraper: &Scraper,
     phase: watch::Receiver<Phase>,
+    asker: Asker,
 ) -> anyhow::Result<Option<Running>> {
     if !config.enabled {
         return Ok(None);
@@ -68,6 +77,13 @@ pub(super) async fn start(
         tokio::spawn(every(TICK, Arc::clone(&collector), stop.clone(), Collector::tick)),
         tokio::spawn(every(MAINTENANCE, Arc::clone(&collector), stop.clone(), Collector::maintain)),
     ];
+    tasks.push(tokio::spawn(ask(
+        asker,
+        config.detection.interval.to_std(),
+        Arc::clone(&collector),
+        Arc::clone(clock),
+        stop.clone(),
+    )));
     if !config.push.url.is_empty() {
         let (collector, name, stop) = (Arc::clone(&collector), name.clone(), stop.clone());
         tasks.push(tokio::spawn(async move {
@@ -99,6 +115,47 @@ pub(super) async fn start(
     Ok(Some(Running { collector, stop, tasks, words }))
 }
 
+/// Asks the witnesses of every site whose clients report trouble, again and again.
+async fn ask(
+    asker: Asker,
+    pause: Duration,
+    collector: Arc<Collector>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        for question in collector.questions() {
+            let values = match Query::new(&question.query, &asker.options) {
+                Ok(query) => {
+                    let queries = [Arc::new(query)];
+                    let answers = asker.evaluator.instant(&TenantId::default(), &queries, clock.now()).await;
+                    answers.into_iter().next().map_or_else(
+                        || Err("there was no answer".to_owned()),
+                        |answer| answer.map(|points| floats(&points)).map_err(|err| err.chain()),
+                    )
+                }
+                Err(err) => Err(err.to_string()),
+            };
+            if let Err(why) = &values {
+                tracing::warn!(query = question.query, error = %why, "a query of collector.sites[].checks failed");
+            }
+            collector.answer(&question, values);
+        }
+    }
+}
+
+fn floats(points: &[rules::Point]) -> Vec<f64> {
+    let float = |point: &rules::Point| match point.value {
+        Value::Float(value) => Some(value),
+        Value::Histogram(_) => None,
+    };
+    points.iter().filter_map(float).collect()
+}
+
 /// Calls `work` on a thread of its own again and again.
 async fn every(pause: Duration, collector: Arc<Collector>, stop: CancellationToken, work: fn(&Collector)) {
     loop {
@@ -124,4 +181,14 @@ impl Running {
             }
         }
     }
+}
+
+/// Puts the sites of a configuration that was read again in force.
+pub(super) fn reload(collector: &Collector, config: &clients::Config) -> anyhow::Result<()> {
+    if !collector.reload(config).context("collector")? {
+        tracing::warn!(
+            "settings of the collector other than sites, datacenter_asns and detection have changed: they need a restart"
+        );
+    }
+    Ok(())
 }

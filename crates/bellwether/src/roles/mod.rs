@@ -150,20 +150,21 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     })
     .await?;
 
+    let evaluator: Arc<dyn rules::Evaluator> = Arc::new(rules::Engine::new(
+        Arc::clone(&querier),
+        config.eval_options.clone(),
+        promql::Limits { max_samples: settings.query.max_samples as u64, ..promql::Limits::default() },
+        model::Budget::new(
+            "memory of all rules (query.max_total_bytes)",
+            settings.query.max_total_bytes,
+            None,
+        ),
+        settings.query.timeout.to_std(),
+        RULE_CONCURRENCY,
+    ));
     let ruler = Arc::new(Ruler::new(rules::Context {
         tenant: TenantId::default(),
-        evaluator: Arc::new(rules::Engine::new(
-            Arc::clone(&querier),
-            config.eval_options.clone(),
-            promql::Limits { max_samples: settings.query.max_samples as u64, ..promql::Limits::default() },
-            model::Budget::new(
-                "memory of all rules (query.max_total_bytes)",
-                settings.query.max_total_bytes,
-                None,
-            ),
-            settings.query.timeout.to_std(),
-            RULE_CONCURRENCY,
-        )),
+        evaluator: Arc::clone(&evaluator),
         querier: Arc::clone(&querier),
         appender: Arc::clone(&gate),
         notifier: Arc::new(dispatcher.clone()),
@@ -199,6 +200,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         seed(started),
         &scraper,
         phase_seen.clone(),
+        collector::Asker { evaluator, options: config.options.clone() },
     )
     .await?;
     watched.extend(collector.as_ref().map(|running| running.words.clone()));
@@ -268,6 +270,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         metrics: metrics.process,
         clock,
         agents,
+        collector: collector.as_ref().map(|running| Arc::clone(&running.collector)),
         _logs: logs,
     };
     loop {
@@ -329,6 +332,7 @@ struct Running {
     metrics: telemetry::Metrics,
     clock: Arc<dyn Clock>,
     agents: Option<collect::Agents>,
+    collector: Option<Arc<clients::Collector>>,
     /// Run until the server ends.
     _logs: Option<sources::logs::Logs>,
 }
@@ -357,6 +361,9 @@ impl Running {
         let destinations = forward::destinations(&config.prometheus)?;
         if let Some(agents) = &self.agents {
             agents.reload(&config.settings.sources.agents).await?;
+        }
+        if let Some(running) = &self.collector {
+            collector::reload(running, &config.settings.collector)?;
         }
         self.scraper.apply(config.prometheus.scrape_configs.clone()).await?;
         self.dispatcher.reload(self.library.alert_config(routes)?)?;

@@ -9,6 +9,7 @@
 mod agent;
 mod alerting;
 mod amtool;
+mod clients;
 mod command_line;
 mod crash;
 mod durability;

@@ -35,6 +35,9 @@ struct Base {
     /// Attempts and failures by hour of the week; empty until there are enough.
     slots: Vec<(f32, f32)>,
     slot: usize,
+    /// Places of the clients for whom all was well in some minute of this hour and of the one before.
+    seen: [u64; 2],
+    hour: i64,
 }
 
 /// What is usual for every cohort.
@@ -78,6 +81,7 @@ impl Baselines {
             let share = fresh.max(1.0 / f64::from(base.minutes));
             base.volume += (f64::from(sum.reports) - base.volume) * share;
             base.season(minute, sum);
+            base.see(minute, sum.clients & !sum.any_failing());
         }
         if self.bases.len() >= self.max {
             // Those that have gone make room.
@@ -112,6 +116,11 @@ impl Baselines {
         self.bases.get(&(view, cohort)).map_or((0.0, 0), |base| (base.volume, base.minutes))
     }
 
+    /// Places of the clients of a cohort for whom all was well in some minute of the last one to two hours.
+    pub fn seen(&self, view: View, cohort: Cohort) -> u64 {
+        self.bases.get(&(view, cohort)).map_or(0, |base| base.seen[0] | base.seen[1])
+    }
+
     /// The cohorts of a view.
     pub fn cohorts(&self, view: View) -> impl Iterator<Item = Cohort> {
         self.bases.keys().filter(move |(of, _)| *of == view).map(|(_, cohort)| *cohort)
@@ -124,6 +133,15 @@ impl Baselines {
 }
 
 impl Base {
+    fn see(&mut self, minute: i64, clients: u64) {
+        let hour = minute.div_euclid(60);
+        if hour != self.hour {
+            self.seen = [0, if hour == self.hour + 1 { self.seen[0] } else { 0 }];
+            self.hour = hour;
+        }
+        self.seen[0] |= clients;
+    }
+
     fn season(&mut self, minute: i64, sum: &Sum) {
         if self.slots.is_empty() {
             if self.attempts < f64::from(SLOT_ATTEMPTS) {

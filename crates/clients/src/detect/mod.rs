@@ -12,14 +12,18 @@
 //! | [`scan`] | which cohorts explain what is not |
 //! | [`silence`] | cohorts that have gone quiet |
 //! | [`verdict`] | an explanation in words |
+//! | [`newcomers`] | whether failures may be made up |
+//! | [`witness`] | what servers and probes say of it |
 
 pub mod baseline;
+mod newcomers;
 pub mod scan;
 pub mod silence;
 pub mod sum;
 #[cfg(test)]
 mod tests;
 pub mod verdict;
+pub mod witness;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +34,7 @@ use baseline::Baselines;
 use scan::Finding;
 use sum::{Sum, Sums};
 use verdict::Verdict;
+use witness::{Answer, Answers, Reading, Witness};
 
 /// Milliseconds in a minute.
 pub const MINUTE_MS: i64 = 60_000;
@@ -45,6 +50,9 @@ const NEW_USUAL_MS: i64 = 6 * 3_600_000;
 const MAX_FINDINGS: usize = 4;
 /// Ended incidents that are remembered.
 const MAX_ENDED: usize = 200;
+
+/// What one judgement has found.
+type Found = BTreeMap<(View, Cohort), Finding>;
 
 /// An incident.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +71,8 @@ pub struct Incident {
     pub last: i64,
     /// When it ended.
     pub ended: Option<i64>,
+    /// What other witnesses say of it, as long as it is open.
+    pub readings: Vec<Reading>,
 }
 
 /// The detector of a collector.
@@ -78,6 +88,9 @@ pub struct Detector {
     learned: Option<i64>,
     /// Found once, not yet believed: since when.
     suspected: BTreeMap<(View, Cohort), i64>,
+    /// Of those the ones that wait for a second network or another witness.
+    waiting: BTreeSet<(View, Cohort)>,
+    answers: Answers,
     open: Vec<Incident>,
     ended: Vec<Incident>,
     next_id: u64,
@@ -95,10 +108,33 @@ impl Detector {
             baselines: Baselines::new(max_cohorts),
             learned: None,
             suspected: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            answers: Answers::new(),
             open: Vec::new(),
             ended: Vec::new(),
             next_id: 1,
         }
+    }
+
+    /// Judges by other settings from now on.
+    pub fn configure(&mut self, config: &Detection) {
+        self.config = config.clone();
+    }
+
+    /// Sites whose clients report trouble, whether or not it is an incident yet.
+    pub fn troubled(&self) -> BTreeSet<u16> {
+        let open = self.open.iter().map(|incident| incident.view.site);
+        open.chain(self.suspected.keys().map(|(view, _)| view.site)).collect()
+    }
+
+    /// Findings that wait for a second network or another witness.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Takes in what a witness says of a site.
+    pub fn hear(&mut self, site: u16, witness: Witness, answer: Answer) {
+        self.answers.insert((site, witness), answer);
     }
 
     /// Adds what has come in.
@@ -156,7 +192,7 @@ impl Detector {
     /// Judges what is known at `now` (milliseconds): call every few seconds.
     pub fn evaluate(&mut self, now: i64) {
         self.learn(now);
-        let mut found: BTreeMap<(View, Cohort), Finding> = BTreeMap::new();
+        let mut found: Found = BTreeMap::new();
         for minutes in WINDOWS {
             for (view, finding) in self.scan(now, minutes) {
                 let better = |known: &Finding| finding.evidence > known.evidence;
@@ -231,7 +267,7 @@ impl Detector {
     }
 
     /// Different windows may explain the same failures by different cohorts; the window with the most evidence is right.
-    fn keep_best(&self, found: &mut BTreeMap<(View, Cohort), Finding>) {
+    fn keep_best(&self, found: &mut Found) {
         let views: BTreeSet<View> = found.keys().map(|(view, _)| *view).collect();
         for view in views {
             let best = found
@@ -245,8 +281,10 @@ impl Detector {
     }
 
     /// Opens, continues and ends incidents.
-    fn follow(&mut self, found: BTreeMap<(View, Cohort), Finding>, now: i64) {
+    fn follow(&mut self, found: Found, now: i64) {
         self.suspected.retain(|key, _| found.contains_key(key));
+        let doubtful = self.doubtful(&found, now);
+        self.waiting.clear();
         for ((view, cohort), finding) in found {
             let verdict = verdict::of(&finding);
             let known = self.open.iter_mut().find(|one| one.view == view && one.finding.cohort == cohort);
@@ -260,13 +298,31 @@ impl Detector {
                 continue;
             }
             let since = *self.suspected.entry((view, cohort)).or_insert(now);
+            if doubtful.contains(&(view, cohort)) {
+                self.waiting.insert((view, cohort));
+                continue;
+            }
             let certain = finding.evidence >= 4.0 * self.config.min_evidence;
             if now > since || certain {
                 self.suspected.remove(&(view, cohort));
                 let id = self.next_id;
                 self.next_id += 1;
-                self.open.push(Incident { id, view, verdict, finding, opened: now, last: now, ended: None });
+                self.open.push(Incident {
+                    id,
+                    view,
+                    verdict,
+                    finding,
+                    opened: now,
+                    last: now,
+                    ended: None,
+                    readings: Vec::new(),
+                });
             }
+        }
+        let troubled = self.troubled();
+        self.answers.retain(|(site, _), _| troubled.contains(site));
+        for incident in &mut self.open {
+            incident.readings = witness::readings(&self.answers, incident.view.site, incident.verdict, now);
         }
         let resolve = self.config.resolve_after.ms();
         let (ended, open): (Vec<Incident>, Vec<Incident>) =

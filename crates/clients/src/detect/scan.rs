@@ -10,6 +10,9 @@ use crate::cohort::{Cohort, Dimension, View};
 /// Of explanations that are nearly as likely, the one of the earlier dimension is taken.
 const NEARLY: f64 = 0.98;
 
+/// Reports of one failure by one client, where nothing is wrong: browsers try again.
+const USUAL_REPEATS: f64 = 1.5;
+
 /// What makes a finding.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -87,7 +90,10 @@ pub fn best(
                 continue;
             }
             let independent = sum.independent(statistic);
-            let found = evidence(independent, usual * attempts * independent / seen);
+            // As many failures of each client are expected as were seen, but no more than usual ones have: else a few clients
+            // that repeat themselves make everybody's usual failures look new.
+            let expected = usual * attempts;
+            let found = evidence(independent, (expected * independent / seen).max(expected / USUAL_REPEATS));
             if found < rules.min_evidence {
                 continue;
             }
@@ -129,7 +135,7 @@ pub fn best(
         evidence,
         minutes: 0,
         attempts: sum.attempts(statistic),
-        clients: sum.failing_clients(),
+        clients: sum.failing_clients(statistic),
         explains: if all > 0.0 { (own / all).min(1.0) } else { 1.0 },
         groups,
     })

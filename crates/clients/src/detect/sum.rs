@@ -10,6 +10,8 @@ use crate::cohort::{Cohort, View};
 pub type Sums = HashMap<(View, Cohort), Sum>;
 
 const GROUPS: usize = Group::ALL.len();
+/// Groups that may be failures or changed addresses have numbers below this.
+const FAILING: usize = Group::Timeout as usize + 1;
 
 /// What a cohort did in some time.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,8 +22,8 @@ pub struct Sum {
     pub weight: [f32; GROUPS],
     /// Sums of squared weights by group.
     pub square: [f32; GROUPS],
-    /// Places of the clients with failures or changed addresses.
-    pub failing: u64,
+    /// Places of the clients with failures or changed addresses, by group.
+    failing: [u64; FAILING],
     /// Places of all clients.
     pub clients: u64,
 }
@@ -85,7 +87,7 @@ impl Sum {
         self.square[index] += count.square;
         self.clients |= count.clients;
         if group.is_failure() || group == Group::AddressChanged {
-            self.failing |= count.clients;
+            self.failing[index] |= count.clients;
         }
     }
 
@@ -96,7 +98,9 @@ impl Sum {
             self.weight[index] += other.weight[index];
             self.square[index] += other.square[index];
         }
-        self.failing |= other.failing;
+        for (bits, more) in self.failing.iter_mut().zip(&other.failing) {
+            *bits |= more;
+        }
         self.clients |= other.clients;
     }
 
@@ -122,7 +126,7 @@ impl Sum {
         if square <= 0.0 {
             return 0.0;
         }
-        (weight * weight / square).min(clients_about(self.failing).max(1.0))
+        (weight * weight / square).min(clients_about(self.failing(statistic)).max(1.0))
     }
 
     /// The share of attempts, with bounds.
@@ -144,9 +148,20 @@ impl Sum {
         wilson(p, n)
     }
 
-    /// At least so many clients had failures.
-    pub fn failing_clients(&self) -> u32 {
-        clients_at_least(self.failing)
+    /// Places of the clients with reports of a statistic.
+    pub fn failing(&self, statistic: Statistic) -> u64 {
+        let of = Group::ALL.iter().zip(&self.failing).filter(|(group, _)| statistic.holds(**group));
+        of.fold(0, |bits, (_, more)| bits | more)
+    }
+
+    /// Places of the clients with failures or changed addresses.
+    pub fn any_failing(&self) -> u64 {
+        self.failing.iter().fold(0, |bits, more| bits | more)
+    }
+
+    /// At least so many clients had reports of a statistic.
+    pub fn failing_clients(&self, statistic: Statistic) -> u32 {
+        clients_at_least(self.failing(statistic))
     }
 
     /// At least so many clients there were.
@@ -185,6 +200,10 @@ mod tests {
         let mut sum = Sum::default();
         sum.add(Group::Tcp, &Count { reports: 500, weight: 500.0, square: 500.0, clients: 1 });
         assert!(sum.independent(Statistic::Failures) < 1.1);
-        assert_eq!(sum.failing_clients(), 1);
+        assert_eq!(sum.failing_clients(Statistic::Failures), 1);
+        // Others that fail in another way are no witnesses of this one.
+        sum.add(Group::Dns, &Count { reports: 30, weight: 30.0, square: 30.0, clients: u64::MAX });
+        assert_eq!(sum.failing_clients(Statistic::Group(Group::Tcp)), 1);
+        assert!(sum.independent(Statistic::Group(Group::Tcp)) < 1.1);
     }
 }

@@ -326,6 +326,14 @@ fn fewer_than_k_clients_change_nothing() {
                 &Count { reports: 1, weight: 1.0, square: 1.0, clients: client },
             );
         }
+        // They are no newcomers.
+        for client in 0..20u64 {
+            detector.add(
+                minute,
+                cell("ok", 2),
+                &Count { reports: 1, weight: 1.0, square: 1.0, clients: 1 << client },
+            );
+        }
         for client in 0..if minute < start + 28 { 0 } else { 19u64 } {
             let five = Count { reports: 5, weight: 5.0, square: 5.0, clients: 1 << client };
             detector.add(minute, cell("tcp.refused", 2), &five);
@@ -339,4 +347,64 @@ fn fewer_than_k_clients_change_nothing() {
     detector.evaluate((start + 30) * MINUTE_MS + 5000);
     detector.evaluate((start + 30) * MINUTE_MS + 15_000);
     assert_eq!(detector.open().first().map(|one| one.finding.cohort.dimension), Some(Dimension::Asn));
+}
+
+/// Half an hour of people of one network, then `flood` of others in the last three minutes, judged every ten seconds.
+fn flooded(flood: &[(u32, u64)], probe: Option<f64>) -> Vec<Cohort> {
+    let mut detector = Detector::new(&Detection::default(), 20, 1_000_000, 20_000);
+    let mut random = Random(11);
+    let start = 1_700_000_000_000 / MINUTE_MS;
+    let cell = |class: &str, asn| Cell {
+        site: 0,
+        origin: 1,
+        pop: 1,
+        class: Class::named(class).unwrap(),
+        source: Source::Nel,
+        protocol: 2,
+        browser: 1,
+        country: if asn == 1 { *b"AX" } else { *b"BX" },
+        asn,
+    };
+    for minute in start..start + 30 {
+        for _ in 0..300 {
+            let client = 1 << random.below(64);
+            let one = Count { reports: 1, weight: 1.0, square: 1.0, clients: client };
+            let class = if random.chance(0.005) { "tcp.reset" } else { "ok" };
+            detector.add(minute, cell(class, 1), &one);
+        }
+        for (asn, clients) in flood.iter().filter(|_| minute >= start + 27) {
+            for client in 0..*clients {
+                let five = Count { reports: 5, weight: 5.0, square: 5.0, clients: 1 << client };
+                detector.add(minute, cell("tcp.refused", *asn), &five);
+            }
+        }
+        for tenth in 0..6 {
+            let now = minute * MINUTE_MS + tenth * 10_000;
+            let troubled = detector.troubled().contains(&0);
+            for value in probe.iter().filter(|_| troubled) {
+                let answer = super::witness::Answer {
+                    query: "probe_success".into(),
+                    values: Ok(vec![*value, 1.0]),
+                    above: 0.01,
+                    at: now,
+                };
+                detector.hear(0, super::witness::Witness::Probes, answer);
+            }
+            detector.evaluate(now);
+        }
+    }
+    assert!(detector.open().is_empty() || detector.waiting() == 0);
+    detector.open().iter().map(|one| one.finding.cohort).collect()
+}
+
+#[test]
+fn newcomers_of_one_network_need_another_witness() {
+    let asn = |value| Cohort { dimension: Dimension::Asn, value };
+    // Forged from sixty prefixes of one network that nobody has seen before: nothing, unless a probe fails as well.
+    assert_eq!(flooded(&[(7, 60)], None), []);
+    assert_eq!(flooded(&[(7, 60)], Some(1.0)), []);
+    assert_eq!(flooded(&[(7, 60)], Some(0.0)), [asn(7)]);
+    // Clients that were there before are believed, newcomers of several networks too.
+    assert_eq!(flooded(&[(1, 60)], None), [Cohort::GLOBAL]);
+    assert!(!flooded(&[(7, 60), (8, 60)], None).is_empty());
 }

@@ -73,13 +73,14 @@ impl Verdict {
 /// What a finding means.
 pub fn of(finding: &Finding) -> Verdict {
     let all: f64 = finding.groups.iter().map(|(_, excess)| excess).sum();
-    let most = |group: Group| {
+    let share = |group: Group| {
         let of: f64 = finding.groups.iter().filter(|(g, _)| *g == group).map(|(_, excess)| excess).sum();
-        all > 0.0 && of / all >= MOST
+        if all > 0.0 { of / all } else { 0.0 }
     };
-    let changed =
-        finding.statistic == Some(Statistic::Group(Group::AddressChanged)) || most(Group::AddressChanged);
-    let elsewhere = changed || most(Group::Certificate);
+    let most = |group: Group| share(group) >= MOST;
+    // Who is sent elsewhere meets another address or another certificate, as the browser happens to find out first.
+    let elsewhere = finding.statistic == Some(Statistic::Group(Group::AddressChanged))
+        || share(Group::AddressChanged) + share(Group::Certificate) >= MOST;
     match finding.cohort.dimension {
         Dimension::Asn | Dimension::Country if elsewhere => Verdict::Hijack,
         Dimension::Asn => Verdict::Isp,

@@ -77,13 +77,13 @@ pub(crate) fn assert_nowhere(folder: &Path, shown: &[String], secrets: &[String]
     }
 }
 
-fn report(kind: &str, url: &str, age: i64) -> String {
+pub(crate) fn report(kind: &str, url: &str, age: i64) -> String {
     format!(
         r#"{{"age":{age},"type":"network-error","url":"{url}","user_agent":"Mozilla/5.0 Chrome/156.0.0.0 Safari/537.36","body":{{"elapsed_time":987654,"method":"GET","phase":"connection","protocol":"h2","referrer":"https://planted.example/referrer","sampling_fraction":1.0,"server_ip":"192.168.77.66","status_code":0,"type":"{kind}"}}}}"#
     )
 }
 
-fn value(families: &[Family], name: &str, labels: &[(&str, &str)]) -> f64 {
+pub(crate) fn value(families: &[Family], name: &str, labels: &[(&str, &str)]) -> f64 {
     let fits = |have: &model::Labels| labels.iter().all(|(name, value)| have.get(name) == Some(*value));
     families
         .iter()
@@ -254,4 +254,32 @@ fn sums_roll_up_once() {
         1.0
     );
     assert!(upper.take_rollup("region", 1).is_some(), "a region passes on what it was sent");
+}
+
+#[test]
+fn a_reload_changes_sites_and_keeps_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (collector, _, _) = start(folder.path(), |config| config.min_clients = 1);
+    let send = |path: &str, kind: &str| {
+        let body = format!("[{}]", report(kind, &format!("https://{path}.example/"), 0));
+        upload(&collector, path, None, "198.51.100.1", body.as_bytes()).status
+    };
+    assert_eq!((send("shop", "tcp.reset"), send("news", "tcp.reset")), (204, 404));
+    let mut config = collector.config().clone();
+    config.sites = vec![site("news", &["https://news.example"])];
+    assert!(collector.reload(&config).unwrap(), "everything is in force");
+    assert_eq!((send("shop", "tcp.refused"), send("news", "tcp.refused")), (404, 204));
+    collector.tick();
+    let count = |site: &str, kind: &str| {
+        value(&collector.families(), "bellwether_client_reports_total", &[("site", site), ("type", kind)])
+    };
+    assert_eq!((count("shop", "tcp.reset"), count("shop", "tcp.refused")), (1.0, 0.0));
+    assert_eq!(count("news", "tcp.refused"), 1.0);
+    config.sites[0].retired = true;
+    config.max_reports = 7;
+    assert!(!collector.reload(&config).unwrap(), "the number of reports needs a restart");
+    assert_eq!(send("news", "tcp.reset"), 410);
+    config.sites[0].origins = vec!["nonsense".into()];
+    assert!(collector.reload(&config).unwrap_err().to_string().contains("nonsense"));
+    assert_eq!(send("news", "tcp.reset"), 410, "a wrong configuration changes nothing");
 }

@@ -6,4 +6,5 @@
 )]
 
 mod collector;
+mod hostile;
 mod replay;
