@@ -5,7 +5,7 @@
 pub(crate) const TEXT: &str = r#"
 {{- define "__alertmanager" }}Bellwether{{ end }}
 {{- define "__alertmanagerURL" }}{{ .ExternalURL }}/alerts?receiver={{ .Receiver | urlquery }}{{ end }}
-{{- define "__subject" }}[{{ .Status | toUpper }}{{ if eq .Status "firing" }}:{{ .Alerts.Firing | len }}{{ end }}] {{ .GroupLabels.SortedPairs.Values | join " " }}{{ $rest := .CommonLabels.Remove .GroupLabels.Names }}{{ if gt (len $rest) 0 }} ({{ $rest.Values | join " " }}){{ end }}{{ end }}
+{{- define "__subject" }}[{{ .Status | toUpper }}{{ if eq .Status "firing" }}:{{ .FiringCount }}{{ end }}] {{ .GroupLabels.SortedPairs.Values | join " " }}{{ $rest := .CommonLabels.Remove .GroupLabels.Names }}{{ if gt (len $rest) 0 }} ({{ $rest.Values | join " " }}){{ end }}{{ end }}
 {{- define "__description" }}{{ end }}
 {{- define "__text_alert_list" }}{{ range . }}Labels:
 {{ range .Labels.SortedPairs }} - {{ .Name }} = {{ .Value }}
@@ -22,13 +22,15 @@ Annotations:
 {{ end }}
 Source: {{ .GeneratorURL }}
 {{ end }}{{ end }}
-{{- define "__both" }}{{ if gt (len .Alerts.Firing) 0 }}Alerts Firing:
+{{- define "__truncated" }}{{ if gt .TruncatedAlerts 0 }}{{ .AlertCount }} alerts, of which {{ .TruncatedAlerts }} are not listed here.
+{{ end }}{{ end }}
+{{- define "__both" }}{{ template "__truncated" . }}{{ if gt (len .Alerts.Firing) 0 }}Alerts Firing:
 {{ template "__text_alert_list" .Alerts.Firing }}{{ end }}{{ if gt (len .Alerts.Resolved) 0 }}Alerts Resolved:
 {{ template "__text_alert_list" .Alerts.Resolved }}{{ end }}{{ end }}
-{{- define "__both_markdown" }}{{ if gt (len .Alerts.Firing) 0 }}**Alerts firing**
+{{- define "__both_markdown" }}{{ template "__truncated" . }}{{ if gt (len .Alerts.Firing) 0 }}**Alerts firing**
 {{ template "__text_alert_list_markdown" .Alerts.Firing }}{{ end }}{{ if gt (len .Alerts.Resolved) 0 }}**Alerts resolved**
 {{ template "__text_alert_list_markdown" .Alerts.Resolved }}{{ end }}{{ end }}
-{{- define "__short" }}{{ range .Alerts }}{{ .Status | toUpper }} {{ .Labels.alertname }}{{ with .Annotations.summary }}: {{ . }}{{ end }}
+{{- define "__short" }}{{ template "__truncated" . }}{{ range .Alerts }}{{ .Status | toUpper }} {{ .Labels.alertname }}{{ with .Annotations.summary }}: {{ . }}{{ end }}
 {{ end }}{{ end }}
 
 {{- define "email.default.subject" }}{{ template "__subject" . }}{{ end }}
@@ -126,10 +128,11 @@ pub(crate) const HTML: &str = r#"
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{{ template "__subject" . }}</title></head>
 <body style="margin:0;padding:16px;background:#f4f5f7;font:14px/1.5 sans-serif;color:#1c2733">
 <div style="max-width:640px;margin:0 auto;background:#fff;border:1px solid #dde1e6;border-radius:6px;overflow:hidden">
-<div style="padding:14px 20px;color:#fff;background:{{ if eq .Status "firing" }}#c62828{{ else }}#2e7d32{{ end }}"><b>{{ .Alerts | len }} alert{{ if gt (len .Alerts) 1 }}s{{ end }} for{{ range .GroupLabels.SortedPairs }} {{ .Name }}={{ .Value }}{{ end }}</b></div>
+<div style="padding:14px 20px;color:#fff;background:{{ if eq .Status "firing" }}#c62828{{ else }}#2e7d32{{ end }}"><b>{{ .AlertCount }} alert{{ if gt .AlertCount 1 }}s{{ end }} for{{ range .GroupLabels.SortedPairs }} {{ .Name }}={{ .Value }}{{ end }}</b></div>
 <div style="padding:12px 20px"><a href="{{ template "__alertmanagerURL" . }}">Open in {{ template "__alertmanager" . }}</a></div>
-{{ if gt (len .Alerts.Firing) 0 }}<h3 style="margin:0;padding:4px 20px">[{{ .Alerts.Firing | len }}] Firing</h3>{{ range .Alerts.Firing }}{{ template "__email_alert" . }}{{ end }}{{ end }}
-{{ if gt (len .Alerts.Resolved) 0 }}<h3 style="margin:0;padding:4px 20px">[{{ .Alerts.Resolved | len }}] Resolved</h3>{{ range .Alerts.Resolved }}{{ template "__email_alert" . }}{{ end }}{{ end }}
+{{ if gt .TruncatedAlerts 0 }}<div style="padding:0 20px 12px">{{ .TruncatedAlerts }} of them are not listed here.</div>{{ end }}
+{{ if gt (len .Alerts.Firing) 0 }}<h3 style="margin:0;padding:4px 20px">[{{ .FiringCount }}] Firing</h3>{{ range .Alerts.Firing }}{{ template "__email_alert" . }}{{ end }}{{ end }}
+{{ if gt (len .Alerts.Resolved) 0 }}<h3 style="margin:0;padding:4px 20px">[{{ .ResolvedCount }}] Resolved</h3>{{ range .Alerts.Resolved }}{{ template "__email_alert" . }}{{ end }}{{ end }}
 <div style="padding:12px 20px;color:#6b7785"><a href="{{ .ExternalURL }}">Sent by {{ template "__alertmanager" . }}</a></div>
 </div></body></html>
 {{ end }}

@@ -4,11 +4,12 @@
 //! what the silences and hours of today's configuration say of that moment.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use model::{Labels, Timestamp};
 use serde::Serialize;
 
-use crate::api::{GettableAlert, GettableSilence, Time};
+use crate::api::{GettableSilence, Shown, Time};
 use crate::core::Mutes;
 use crate::dispatcher::Dispatcher;
 use crate::error::Error;
@@ -41,7 +42,7 @@ pub struct Explanation {
     /// The moment.
     pub at: Time,
     /// The alert as it is held; `None` when it is not (any more).
-    pub alert: Option<GettableAlert>,
+    pub alert: Option<Shown>,
     /// Whether it has resolved; `None` when nothing is known of it.
     pub resolved: Option<bool>,
     /// What keeps it back now.
@@ -168,12 +169,16 @@ pub fn explain(dispatcher: &Dispatcher, asked: &Asked) -> Result<Explanation, Er
         let silences = core.silences.mutes(&labels, at);
         let silences = silences.iter().filter_map(|id| core.silences.get(id));
         let routes: Vec<RouteState> = routes.collect();
-        let receivers = routes.iter().map(|route| route.receiver.clone()).collect();
         Explanation {
             verdict: vec![],
             labels: crate::message::Kv::from(&labels).0,
             at: Time(at),
-            alert: held.as_ref().map(|alert| crate::api::shown(alert, mutes.clone(), receivers, vec![])),
+            alert: held.clone().map(|alert| Shown {
+                alert,
+                mutes: mutes.clone(),
+                muted_by: Arc::default(),
+                nodes: core.setup.tree.matches(&labels),
+            }),
             resolved: held.as_ref().map(|alert| alert.is_resolved(now)),
             mutes,
             silences: silences.map(|silence| crate::api::shown_silence(silence, at)).collect(),

@@ -6,6 +6,7 @@
 //! group when the flush succeeded and they have not changed meanwhile. Whether a flush becomes a notification is the
 //! notification log's decision ([`crate::nflog`]).
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -154,24 +155,30 @@ impl Group {
                 alerts.push(Arc::new(Alert { ends_at: Timestamp::MAX, ..Alert::clone(alert) }));
             }
         }
-        alerts.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| before(&a.labels, &b.labels)));
+        alerts.sort_by(|a, b| in_order(a, b));
         self.on_its_way = Some(resolved);
         let deadline = now + interval.max(MIN_TIMEOUT_MS);
         vec![Effect::Flush(Flush { alerts, now, deadline }), wake]
     }
 }
 
-/// By `job`, then `instance`; alerts without one come after those with.
-fn order(alert: &Alert) -> [(bool, &str); 2] {
-    ["job", "instance"].map(|name| {
+/// The order of a notification's alerts: by `job`, then `instance` (alerts without one come after those with), then
+/// [`before`].
+pub(crate) fn in_order(a: &Alert, b: &Alert) -> Ordering {
+    fn key<'a>(alert: &'a Alert, name: &str) -> (bool, &'a str) {
         let value = alert.labels.get(name);
         (value.is_none(), value.unwrap_or_default())
-    })
+    }
+    let by_name = ["job", "instance"].map(|name| key(a, name).cmp(&key(b, name)));
+    by_name.into_iter().fold(Ordering::Equal, Ordering::then).then_with(|| before(&a.labels, &b.labels))
 }
 
-/// Alertmanager's order of label sets: shorter first, then by the first name or value that differs.
-fn before(a: &Labels, b: &Labels) -> std::cmp::Ordering {
-    a.len().cmp(&b.len()).then_with(|| a.iter().cmp(b.iter()))
+/// Alertmanager's order of label sets: shorter first; at the first name that only one of two has, the one without it; at
+/// the first value that differs, the smaller.
+pub(crate) fn before(a: &Labels, b: &Labels) -> Ordering {
+    let pairs = || a.iter().zip(b.iter());
+    let differing = pairs().map(|((an, av), (bn, bv))| bn.cmp(an).then_with(|| av.cmp(bv)));
+    a.len().cmp(&b.len()).then_with(|| differing.fold(Ordering::Equal, Ordering::then))
 }
 
 #[cfg(test)]
@@ -205,6 +212,15 @@ mod tests {
             Effect::Flush(flush) => Some(flush),
             Effect::Wake(_) => None,
         })
+    }
+
+    #[test]
+    fn label_sets_are_in_alertmanagers_order() {
+        let set = |text: &str| Labels::from_pairs(text.split(' ').map(|pair| pair.split_once('=').unwrap()));
+        for (first, second) in [("a=9", "a=1 b=1"), ("a=1 rack=1", "a=1 i=2"), ("a=1 b=2", "a=2 b=1")] {
+            assert_eq!(before(&set(first), &set(second)), Ordering::Less, "{first} {second}");
+            assert_eq!(before(&set(second), &set(first)), Ordering::Greater);
+        }
     }
 
     #[test]

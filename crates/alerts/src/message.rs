@@ -3,7 +3,7 @@
 //! Source: the Alertmanager manual, "Notification template reference", and its webhook format, version 4.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{Alert, Labels, Timestamp};
@@ -203,6 +203,13 @@ impl Object for AlertData {
 #[serde(transparent)]
 pub struct AlertList(pub Vec<Arc<AlertData>>);
 
+impl AlertList {
+    /// How many have not resolved.
+    fn firing(&self) -> usize {
+        self.0.iter().filter(|alert| alert.is_firing()).count()
+    }
+}
+
 /// An alert behind a shared pointer.
 #[derive(Clone)]
 struct SharedAlert(Arc<AlertData>);
@@ -261,6 +268,25 @@ pub struct Data {
     /// The route's labels.
     #[serde(skip)]
     pub route_labels: Kv,
+    /// The alerts that are not in `alerts` because there are too many.
+    #[serde(skip)]
+    pub truncated: Truncated,
+}
+
+/// How many alerts a notification does not list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Truncated {
+    /// Firing ones.
+    pub firing: usize,
+    /// Resolved ones.
+    pub resolved: usize,
+}
+
+impl Truncated {
+    /// All of them.
+    pub fn all(self) -> usize {
+        self.firing + self.resolved
+    }
 }
 
 impl Object for Data {
@@ -268,6 +294,7 @@ impl Object for Data {
         "template.Data"
     }
     fn field(&self, name: &str) -> Option<Value> {
+        let count = |count: usize| Value::Int(i64::try_from(count).unwrap_or(i64::MAX));
         Some(match name {
             "Receiver" => self.receiver.as_str().into(),
             "Status" => self.status.as_ref().into(),
@@ -278,6 +305,10 @@ impl Object for Data {
             "ExternalURL" => self.external_url.as_str().into(),
             "NotificationReason" => self.notification_reason.as_str().into(),
             "RouteLabels" => Value::object(self.route_labels.clone()),
+            "FiringCount" => count(self.alerts.firing() + self.truncated.firing),
+            "ResolvedCount" => count(self.alerts.0.len() - self.alerts.firing() + self.truncated.resolved),
+            "AlertCount" => count(self.alerts.0.len() + self.truncated.all()),
+            "TruncatedAlerts" => count(self.truncated.all()),
             _ => return None,
         })
     }
@@ -287,19 +318,36 @@ impl Object for Data {
 }
 
 impl Data {
-    /// From the alerts of a flush.
+    /// From the alerts of a flush, of which at most `max` are listed: firing ones before resolved ones. The rest is
+    /// counted, and what all share is what really all share.
     pub fn new(
         receiver: &str,
         external_url: &str,
         group_labels: &Labels,
         alerts: &[Arc<Alert>],
+        max: usize,
         now: Timestamp,
     ) -> Self {
-        let firing = alerts.iter().any(|alert| !alert.is_resolved(now));
+        let firing_count = alerts.iter().filter(|alert| !alert.is_resolved(now)).count();
+        let firing = firing_count > 0;
+        let listed_firing = firing_count.min(max);
+        let listed_resolved = (alerts.len() - firing_count).min(max - listed_firing);
+        let truncated = Truncated {
+            firing: firing_count - listed_firing,
+            resolved: alerts.len() - firing_count - listed_resolved,
+        };
+        let (mut more_firing, mut more_resolved) = (listed_firing, listed_resolved);
+        let listed = alerts.iter().filter(|alert| {
+            let more = if alert.is_resolved(now) { &mut more_resolved } else { &mut more_firing };
+            let listed = *more > 0;
+            *more = more.saturating_sub(1);
+            listed
+        });
         Self {
             receiver: quote_meta(receiver),
             status: if firing { "firing" } else { "resolved" }.into(),
-            alerts: AlertList(alerts.iter().map(|alert| Arc::new(AlertData::new(alert, now))).collect()),
+            alerts: AlertList(listed.map(|alert| Arc::new(AlertData::new(alert, now))).collect()),
+            truncated,
             group_labels: group_labels.into(),
             common_labels: common(alerts.iter().map(|alert| &alert.labels)),
             common_annotations: common(alerts.iter().map(|alert| &alert.annotations)),
@@ -335,10 +383,14 @@ impl Data {
 }
 
 /// The pairs that all sets have.
-fn common<'a>(sets: impl Iterator<Item = &'a Labels>) -> Kv {
-    let mut sets = sets.map(|labels| labels.iter().collect::<BTreeSet<_>>());
-    let first = sets.next().unwrap_or_default();
-    let shared = sets.fold(first, |all, set| all.intersection(&set).copied().collect());
+fn common<'a>(mut sets: impl Iterator<Item = &'a Labels>) -> Kv {
+    let mut shared: Vec<(&str, &str)> = sets.next().map(|labels| labels.iter().collect()).unwrap_or_default();
+    for labels in sets {
+        if shared.is_empty() {
+            break;
+        }
+        shared.retain(|(name, value)| labels.get(name) == Some(value));
+    }
     Kv(shared.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 

@@ -187,7 +187,14 @@ mod tests {
         };
         let group = Labels::from_pairs([("alertname", "Down")]);
         let alerts = [alert("a", i64::MAX), alert("b", 1_700_000_060_000)];
-        Arc::new(Data::new("team.x", "http://bw.example", &group, &alerts, Timestamp(1_700_000_100_000)))
+        Arc::new(Data::new(
+            "team.x",
+            "http://bw.example",
+            &group,
+            &alerts,
+            usize::MAX,
+            Timestamp(1_700_000_100_000),
+        ))
     }
 
     fn check(renderer: &Renderer, text: &str, wanted: &str) {

@@ -170,6 +170,7 @@ impl Sample {
             common_annotations: kv(&self.common_annotations),
             external_url: self.external_url.clone(),
             route_labels: Kv::default(),
+            truncated: crate::message::Truncated::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::params::Params;
+use crate::reply;
 use crate::server::Api;
 
 /// An error in Alertmanager's shape: a JSON string.
@@ -71,12 +72,12 @@ pub(crate) async fn receivers(State(api): State<Arc<Api>>) -> Answer {
 
 /// `GET /api/v2/alerts`
 pub(crate) async fn alerts(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap) -> Answer {
-    json(am::alerts(&api.dispatcher, &query(&uri, &headers)?)?)
+    Ok(reply::streamed(am::alerts(&api.dispatcher, &query(&uri, &headers)?)?))
 }
 
 /// `GET /api/v2/alerts/groups`
 pub(crate) async fn groups(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap) -> Answer {
-    json(am::groups(&api.dispatcher, &query(&uri, &headers)?)?)
+    Ok(reply::streamed(am::groups(&api.dispatcher, &query(&uri, &headers)?)?))
 }
 
 /// `POST /api/v2/alerts`

@@ -53,7 +53,11 @@ pub(crate) async fn rules(
 
 /// `GET /api/v1/alerts`
 pub(crate) async fn alerts(State(api): State<Arc<Api>>) -> Response {
-    reply::success_of(&json!({ "alerts": api.ruler.alerts() }))
+    #[derive(serde::Serialize)]
+    struct Alerts<T> {
+        alerts: T,
+    }
+    reply::success_of(&Alerts { alerts: api.ruler.alerts() })
 }
 
 /// Names the group that a next page starts with. Opaque to clients.

@@ -262,19 +262,16 @@ fn alert_feed(dispatcher: &alerts::Dispatcher) -> AlertFeed {
                 return Vec::new();
             }
         };
-        let of = |alert: alerts::api::GettableAlert| {
-            let labels = model::Labels::from_pairs(&alert.labels);
-            let text = |from: &std::collections::BTreeMap<String, String>, name: &str| {
-                from.get(name).cloned().unwrap_or_default()
-            };
+        let of = |shown: alerts::api::Shown| {
+            let text = |from: &model::Labels, name: &str| from.get(name).unwrap_or_default().to_owned();
             ActiveAlert {
-                labels,
-                name: text(&alert.labels, "alertname"),
-                severity: text(&alert.labels, "severity"),
-                since_ms: alert.starts_at.0.ms(),
-                silenced: !alert.status.silenced_by.is_empty(),
-                inhibited: !alert.status.inhibited_by.is_empty(),
-                summary: text(&alert.annotations, "summary"),
+                labels: shown.alert.labels.clone(),
+                name: shown.alert.name().to_owned(),
+                severity: text(&shown.alert.labels, "severity"),
+                since_ms: shown.alert.starts_at.ms(),
+                silenced: !shown.mutes.silenced_by.is_empty(),
+                inhibited: shown.mutes.inhibited_by.is_some(),
+                summary: text(&shown.alert.annotations, "summary"),
             }
         };
         active.into_iter().map(of).collect()

@@ -29,6 +29,8 @@ pub struct Settings {
     pub max_silences: usize,
     /// A silence larger than this many bytes is refused.
     pub max_silence_bytes: usize,
+    /// A notification lists so many alerts at most and says how many more there are; firing ones come first.
+    pub max_alerts_per_notification: usize,
     /// So many notifications are on their way at once at most; further ones wait.
     pub max_sending: usize,
     /// Programs that `exec_configs` may name.
@@ -76,6 +78,7 @@ impl Default for Settings {
             max_groups: 100_000,
             max_silences: 50_000,
             max_silence_bytes: 1 << 20,
+            max_alerts_per_notification: 500,
             max_sending: 64,
             exec: BTreeMap::new(),
             history: HistorySettings::default(),

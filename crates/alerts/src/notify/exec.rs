@@ -2,17 +2,18 @@
 //!
 //! The program gets the notification as JSON (the webhook format) on standard input, its arguments without a shell, and
 //! an environment of `PATH` and `BELLWETHER_STATUS`, `…_RECEIVER`, `…_GROUP_KEY`, `…_NOTIFICATION_ID`. Exit status 0 is
-//! success, 75 (`EX_TEMPFAIL`) asks for another attempt, anything else ends in failure.
+//! success, 75 (`EX_TEMPFAIL`) asks for another attempt, anything else ends in failure. Every run, and every one that was
+//! held back, is an event of the history with the program, its arguments, its status and the beginning of its output.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use model::Timestamp;
-use model::seam::BoxFuture;
+use model::seam::{BoxFuture, StateStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::cooldown::CoolDown;
 use super::{Attempt, Delivered, Failure, Sender, cut_bytes, webhook};
 use crate::config::{AllowedCommand, receiver};
 use crate::error::Error;
@@ -23,8 +24,6 @@ use crate::render::Renderer;
 const KEPT_BYTES: u64 = 4096;
 /// `EX_TEMPFAIL` of sysexits.h.
 const TRY_AGAIN: i32 = 75;
-/// Groups whose last run is remembered.
-const MAX_GROUPS: usize = 10_000;
 
 /// `exec_configs`.
 pub struct Exec {
@@ -32,9 +31,9 @@ pub struct Exec {
     args: Vec<String>,
     dry_run: bool,
     cool_down_ms: i64,
+    cool_down: CoolDown,
     timeout: Duration,
     renderer: Renderer,
-    last_runs: Mutex<HashMap<String, Timestamp>>,
 }
 
 impl Exec {
@@ -43,6 +42,7 @@ impl Exec {
         section: &receiver::Exec,
         renderer: &Renderer,
         allowed: &BTreeMap<String, AllowedCommand>,
+        state: &Arc<dyn StateStore>,
     ) -> Result<Self, Error> {
         let name = &section.command;
         let allowed = allowed.get(name).ok_or_else(|| Error::Config {
@@ -61,27 +61,10 @@ impl Exec {
             args: section.args.clone(),
             dry_run: section.dry_run,
             cool_down_ms: section.cool_down.ms,
+            cool_down: CoolDown::new(state.clone(), name, section.cool_down.ms),
             timeout: section.timeout.to_std(),
             renderer: renderer.clone(),
-            last_runs: Mutex::default(),
         })
-    }
-
-    /// Whether the group's last run is too recent; else notes this one.
-    fn cools_down(&self, notification: &Notification) -> bool {
-        if self.cool_down_ms <= 0 {
-            return false;
-        }
-        let mut runs = self.last_runs.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = notification.now;
-        if runs.get(&notification.group_key).is_some_and(|last| now - *last < self.cool_down_ms) {
-            return true;
-        }
-        if runs.len() >= MAX_GROUPS {
-            runs.retain(|_, last| now - *last < self.cool_down_ms);
-        }
-        runs.insert(notification.group_key.clone(), now);
-        false
     }
 
     async fn run(&self, notification: &Notification) -> Attempt {
@@ -91,12 +74,10 @@ impl Exec {
         if self.dry_run {
             return Ok(Delivered { status: None, answer: format!("dry run, would run {shown}") });
         }
-        if self.cools_down(notification) {
-            let span = crate::functions::span(self.cool_down_ms);
-            return Ok(Delivered {
-                status: None,
-                answer: format!("not run: less than {span} after the last run"),
-            });
+        if let Some(last) = self.cool_down.begin(notification).await? {
+            let (span, last) = (crate::functions::span(self.cool_down_ms), crate::message::rfc3339(last));
+            let answer = format!("not run: less than {span} after the last run at {last}");
+            return Ok(Delivered { status: None, answer });
         }
         let body = webhook::body(notification, 0)?;
         let mut child = tokio::process::Command::new(&self.allowed.program)
@@ -149,6 +130,13 @@ impl Exec {
             }
         };
         out.extend_from_slice(&err);
+        tracing::info!(
+            command = shown,
+            %status,
+            group = notification.group_key,
+            notification = notification.id,
+            "program has run"
+        );
         let answer = cut_bytes(String::from_utf8_lossy(&out).trim(), KEPT_BYTES as usize);
         if status.success() {
             return Ok(Delivered { status: None, answer: format!("{shown}: {answer}") });

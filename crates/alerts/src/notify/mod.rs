@@ -5,6 +5,7 @@
 //! `Retry-After` when it is given), anything else is not. Lengths are cut to what the service takes.
 
 pub mod chat;
+pub(crate) mod cooldown;
 pub mod email;
 pub mod exec;
 pub mod http;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use httpc::Secret;
-use model::seam::BoxFuture;
+use model::seam::{BoxFuture, StateStore};
 
 use crate::config::value::{HttpUrl, SecretUrl};
 use crate::config::{Config, Settings};
@@ -106,7 +107,12 @@ pub type Receivers = BTreeMap<String, Vec<Arc<Integration>>>;
 ///
 /// # Errors
 /// When an HTTP client cannot be made, or an `exec` section names a program that is not allowed.
-pub fn build(config: &Config, settings: &Settings, renderer: &Renderer) -> Result<Receivers, Error> {
+pub fn build(
+    config: &Config,
+    settings: &Settings,
+    renderer: &Renderer,
+    state: &Arc<dyn StateStore>,
+) -> Result<Receivers, Error> {
     let mut all = Receivers::new();
     for receiver in &config.receivers {
         let mut found: Vec<Arc<Integration>> = vec![];
@@ -147,7 +153,12 @@ pub fn build(config: &Config, settings: &Settings, renderer: &Renderer) -> Resul
         add!(ntfy_configs, "ntfy", phone::Ntfy::new);
         add!(googlechat_configs, "googlechat", chat::Googlechat::new);
         add!(snmptrap_configs, "snmptrap", snmptrap::Snmptrap::new);
-        add!(exec_configs, "exec", |section, renderer| exec::Exec::new(section, renderer, &settings.exec));
+        add!(exec_configs, "exec", |section, renderer| exec::Exec::new(
+            section,
+            renderer,
+            &settings.exec,
+            state
+        ));
         all.insert(receiver.name.clone(), found);
     }
     Ok(all)

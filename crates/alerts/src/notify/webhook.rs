@@ -61,7 +61,7 @@ pub fn body(notification: &Notification, max: usize) -> Result<Vec<u8>, Failure>
         data: &data,
         version: "4",
         group_key: &notification.group_key,
-        truncated_alerts: (all.len() - kept) as u64,
+        truncated_alerts: (all.len() - kept + data.truncated.all()) as u64,
     };
     Data::json(&message).map_err(|err| Failure::permanent(err.to_string()))
 }

@@ -130,10 +130,7 @@ async fn silences_keep_back_and_their_end_lets_through() {
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!(sink.count(), 0);
     let shown = api::alerts(&am, &AlertQuery::default()).unwrap();
-    assert_eq!(
-        (shown[0].status.state.as_str(), &shown[0].status.silenced_by),
-        ("suppressed", &vec![id.clone()])
-    );
+    assert_eq!((shown[0].state(), &shown[0].mutes.silenced_by), ("suppressed", &vec![id.clone()]));
     assert!(api::alerts(&am, &AlertQuery { silenced: false, ..AlertQuery::default() }).unwrap().is_empty());
     let groups = api::groups(&am, &AlertQuery::default()).unwrap();
     assert_eq!((groups.len(), groups[0].receiver.name.as_str()), (1, "hook"));

@@ -8,6 +8,8 @@
 mod conformance;
 mod differential;
 mod dispatch;
+mod exec;
 mod services;
 mod sink;
+mod smtp;
 mod storm;

@@ -216,7 +216,8 @@ fn agent() -> ureq::Agent {
 fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, String) {
     let mut answer = answer.expect("the server answers");
     let status = answer.status().as_u16();
-    (status, answer.body_mut().read_to_string().expect("the body is text"))
+    let body = answer.body_mut().with_config().limit(1 << 30).read_to_string();
+    (status, body.expect("the body is text"))
 }
 
 /// Percent-encodes a parameter.
@@ -258,19 +259,22 @@ pub(crate) fn free_port() -> u16 {
 /// An HTTP server that answers 200 to everything and keeps the bodies.
 pub(crate) struct WebhookSink {
     pub(crate) url: String,
-    bodies: Arc<(Mutex<Vec<Value>>, Condvar)>,
+    bodies: Arc<(Mutex<Vec<Arrived>>, Condvar)>,
 }
+
+/// A body, and when it was complete.
+pub(crate) type Arrived = (Instant, Value);
 
 impl WebhookSink {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let bodies: Arc<(Mutex<Vec<Value>>, Condvar)> = Arc::default();
+        let bodies: Arc<(Mutex<Vec<Arrived>>, Condvar)> = Arc::default();
         let kept = Arc::clone(&bodies);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if let Some(body) = answer(stream).and_then(|body| serde_json::from_slice(&body).ok()) {
-                    kept.0.lock().unwrap().push(body);
+                    kept.0.lock().unwrap().push((Instant::now(), body));
                     kept.1.notify_all();
                 }
             }
@@ -283,7 +287,7 @@ impl WebhookSink {
         let deadline = Instant::now() + PATIENCE;
         let mut bodies = self.bodies.0.lock().unwrap();
         loop {
-            if let Some(body) = bodies.iter().find(|body| accept(body)) {
+            if let Some((_, body)) = bodies.iter().find(|(_, body)| accept(body)) {
                 return body.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -292,9 +296,14 @@ impl WebhookSink {
         }
     }
 
+    /// Everything that has come so far.
+    pub(crate) fn arrived(&self) -> Vec<Arrived> {
+        self.bodies.0.lock().unwrap().clone()
+    }
+
     /// How many have come that `accept` takes.
     pub(crate) fn count(&self, accept: impl Fn(&Value) -> bool) -> usize {
-        self.bodies.0.lock().unwrap().iter().filter(|body| accept(body)).count()
+        self.bodies.0.lock().unwrap().iter().filter(|(_, body)| accept(body)).count()
     }
 }
 
@@ -374,14 +383,10 @@ pub(crate) struct SmtpSink {
 
 impl SmtpSink {
     pub(crate) fn start() -> Option<Self> {
-        let Some(python) = std::env::var_os("BELLWETHER_TEST_PYTHON") else {
-            eprintln!("not run: the SMTP part needs BELLWETHER_TEST_PYTHON (`cargo xtask test` sets it)");
-            return None;
-        };
+        let python = testkit::peer::python()?;
         let folder = tempfile::tempdir().unwrap();
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/smtp_sink.py");
         let mut child = Command::new(python)
-            .arg(script)
+            .arg(testkit::peer::SMTP_SINK)
             .arg(folder.path())
             .stdout(Stdio::piped())
             .spawn()
@@ -395,7 +400,10 @@ impl SmtpSink {
     pub(crate) fn wait(&self, text: &str) -> String {
         wait(&format!("a mail with {text:?}"), || {
             let files = std::fs::read_dir(self.folder.path()).unwrap();
-            let messages = files.filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok());
+            let mails = files
+                .map(|entry| entry.unwrap().path())
+                .filter(|path| path.extension().is_some_and(|extension| extension == "eml"));
+            let messages = mails.filter_map(|path| std::fs::read_to_string(path).ok());
             messages.into_iter().find(|message| message.contains(text))
         })
     }

@@ -273,21 +273,9 @@ impl Drop for Daemon {
     }
 }
 
-/// A program from the PATH, or from the folder that `BELLWETHER_PEERS` names.
-fn program(name: &str) -> Option<std::path::PathBuf> {
-    let peers = std::env::var_os("BELLWETHER_PEERS").map(std::path::PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = peers.into_iter().chain(std::env::split_paths(&path)).chain(["/usr/sbin".into()]);
-    let found = folders.find_map(|folder| Some(folder.join(name)).filter(|path| path.is_file()));
-    if found.is_none() {
-        eprintln!("not run: {name} is neither in BELLWETHER_PEERS nor on the PATH");
-    }
-    found
-}
-
 #[test]
 fn collectd_sends_its_values() {
-    let Some(collectd) = program("collectd") else { return };
+    let Some(collectd) = testkit::peer::peer(&["collectd"]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let server =
@@ -313,7 +301,7 @@ fn collectd_sends_its_values() {
 
 #[test]
 fn prometheus_writes_in_both_versions_and_as_an_agent() {
-    let Some(prometheus) = program("prometheus") else { return };
+    let Some(prometheus) = testkit::peer::peer(&["prometheus"]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let server = start(&folder.path().join("data"), &[]);
     for (name, message, agent) in [

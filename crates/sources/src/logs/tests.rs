@@ -179,14 +179,11 @@ async fn the_journal_is_read_by_a_program() {
 
 #[tokio::test]
 async fn a_real_jetstream() {
-    let Some(folder) = std::env::var_os("BELLWETHER_PEERS") else {
-        println!("not run: BELLWETHER_PEERS names no folder with nats-server");
-        return;
-    };
+    let Some(nats) = testkit::peer::peer(&["nats-server"]) else { return };
     let store = tempfile::tempdir().unwrap();
     // The port is free now; the server takes it at once.
     let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let mut server = Command::new(std::path::Path::new(&folder).join("nats-server"))
+    let mut server = Command::new(nats)
         .args(["--jetstream", "--addr", "127.0.0.1", "--port", &address.port().to_string()])
         .arg("--store_dir")
         .arg(store.path())

@@ -404,11 +404,12 @@ impl<'a> Collect<'a> {
         for pair in pairs.filter(|(_, value)| !value.is_empty()) {
             all.push(pair);
         }
+        // Before the look for duplicates: a source in this process may name its series twice.
+        all.push((Cow::Borrowed(METRIC_NAME), name));
         all.sort_unstable();
         if let Some(pair) = all.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(format!("label name {:?} is not unique: invalid sample", pair[0].0));
         }
-        all.push((Cow::Borrowed(METRIC_NAME), name));
         with_target_labels(&mut all, self.target, self.rules.honor_labels);
         self.encoded.clear();
         if self.rules.relabel.is_empty() {

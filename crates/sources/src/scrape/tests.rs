@@ -357,6 +357,34 @@ async fn sources_in_process_look_like_targets() {
 }
 
 #[tokio::test]
+async fn a_source_in_process_that_names_a_series_twice_is_told() {
+    let (store, scraper) = scraper();
+    let twice = Labels::from_pairs([("__name__", "node_load5")]);
+    let collect: Collector = Arc::new(move || {
+        let samples = vec![(twice.clone(), 0.5)];
+        Box::pin(
+            async move { vec![Family { name: "node_load1".into(), metadata: Metadata::default(), samples }] },
+        )
+    });
+    scraper.add(&InProcess {
+        job: "node".into(),
+        instance: "here".into(),
+        labels: BTreeMap::new(),
+        interval: PromDuration(100),
+        timeout: PromDuration(100),
+        honor_labels: false,
+        collect,
+        wake: None,
+    });
+    store.until("a scrape", |s| s.count("up{instance=\"here\", job=\"node\"}") > 0).await;
+    assert_eq!(store.last("up{instance=\"here\", job=\"node\"}"), Some(0.0));
+    let error = scraper.snapshot()[0].active[0].last_error.clone();
+    assert!(error.contains("label name \"__name__\" is not unique"), "{error}");
+    assert!(!store.0.lock().samples.keys().any(|series| series.starts_with("node_load")));
+    scraper.shutdown().await;
+}
+
+#[tokio::test]
 async fn files_are_read_again_when_they_change() {
     let addr = serve(|_| text("a 1\n")).await;
     let folder = tempfile::tempdir().unwrap();
@@ -395,18 +423,14 @@ async fn files_are_read_again_when_they_change() {
 
 #[tokio::test]
 async fn a_real_node_exporter() {
-    let Some(folder) = std::env::var_os("BELLWETHER_PEERS") else {
-        println!("not run: BELLWETHER_PEERS names no folder with prometheus-node-exporter");
-        return;
-    };
+    let Some(program) = testkit::peer::peer(&["prometheus-node-exporter", "node_exporter"]) else { return };
     // The port is free now; the exporter takes it at once.
     let addr = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let mut exporter =
-        std::process::Command::new(std::path::Path::new(&folder).join("prometheus-node-exporter"))
-            .arg(format!("--web.listen-address={addr}"))
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
+    let mut exporter = std::process::Command::new(program)
+        .arg(format!("--web.listen-address={addr}"))
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
     let (store, scraper) = scraper();
     let yaml = format!(
         "scrape_configs:\n  - job_name: node\n    scrape_interval: 500ms\n    static_configs: [{{targets: ['{addr}']}}]"

@@ -236,8 +236,8 @@ impl Section for Pagerduty {
         let defaults = [
             ("firing", r#"{{ template "pagerduty.default.instances" .Alerts.Firing }}"#),
             ("resolved", r#"{{ template "pagerduty.default.instances" .Alerts.Resolved }}"#),
-            ("num_firing", "{{ .Alerts.Firing | len }}"),
-            ("num_resolved", "{{ .Alerts.Resolved | len }}"),
+            ("num_firing", "{{ .FiringCount }}"),
+            ("num_resolved", "{{ .ResolvedCount }}"),
         ];
         for (name, text) in defaults {
             self.details.entry(name.into()).or_insert_with(|| text.into());

@@ -5,7 +5,9 @@
 //! counted: a duplicate beats silence. An alert that was firing before a restart counts as firing for the resolve
 //! timeout after it, so that no crash resolves anything.
 
-use std::collections::BTreeSet;
+mod deliver;
+mod stored;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,23 +15,22 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use model::seam::{BoxFuture, Expect, StateStore};
+use model::seam::{BoxFuture, StateStore};
 use model::{Alert, Clock, Labels, Notifier, SeamError, TenantId, Timestamp};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
+use self::stored::{ALERTS, NFLOG, SILENCES, StoredAlert, read_all, stored};
 use crate::config::{Config, Settings};
 use crate::core::{Core, Due, Setup};
 use crate::error::Error;
 use crate::history::{Event, History, Kind};
 use crate::journal::Journal;
-use crate::message::{Data, Kv, Notification};
-use crate::metrics::{IntegrationLabel, Metrics, ReasonLabel};
-use crate::nflog::{self, Claim, Entry, NotificationLog, Reason};
-use crate::notify::{self, Attempt, Failure, Integration};
+use crate::message::{Data, Notification};
+use crate::metrics::{Metrics, ReasonLabel};
+use crate::nflog::{Entry, NotificationLog, Reason};
+use crate::notify::{self, Attempt, Failure};
 use crate::render::Renderer;
 use crate::route::Tree;
 use crate::silence::{self, Silence, Silences};
@@ -37,21 +38,8 @@ use crate::store::Change;
 
 /// Empty groups are dropped so often, as Alertmanager does.
 const MAINTENANCE_MS: i64 = 30_000;
-/// The first pause between attempts; each further one is half as long again, up to [`MAX_PAUSE_MS`].
-const FIRST_PAUSE_MS: u64 = 500;
-/// The longest pause between attempts.
-const MAX_PAUSE_MS: u64 = 60_000;
-/// So many alerts share one request to the state store.
-const STORED_AT_ONCE: usize = 500;
-/// So many fingerprints are kept with an event of the history.
-const KEPT_FINGERPRINTS: usize = 100;
-
 /// A test of a receiver takes no longer.
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
-
-const ALERTS: &str = "alerts";
-const SILENCES: &str = "silences";
-const NFLOG: &str = "nflog";
 
 /// What a dispatcher is made of.
 pub struct Parts {
@@ -98,18 +86,6 @@ struct Inner {
     stopped: watch::Sender<bool>,
 }
 
-/// An active alert as it is stored.
-#[derive(Serialize, Deserialize)]
-struct StoredAlert {
-    labels: Labels,
-    annotations: Labels,
-    starts_at: Timestamp,
-    ends_at: Timestamp,
-    updated_at: Timestamp,
-    generator_url: String,
-    resolved: bool,
-}
-
 /// What became of alerts that were taken in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Received {
@@ -120,10 +96,15 @@ pub struct Received {
 }
 
 /// Builds what comes from a configuration.
-fn setup(config: Config, settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Arc<Setup>, Error> {
+fn setup(
+    config: Config,
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+    state: &Arc<dyn StateStore>,
+) -> Result<Arc<Setup>, Error> {
     let tree = Tree::new(&config.route).map_err(|reason| Error::Config { reason })?;
     let renderer = Renderer::with_texts(&config.templates, &config.template_texts, clock.clone())?;
-    let receivers = notify::build(&config, settings, &renderer)?;
+    let receivers = notify::build(&config, settings, &renderer, state)?;
     Ok(Arc::new(Setup { config, tree, receivers, renderer, loaded_at: clock.now() }))
 }
 
@@ -134,7 +115,7 @@ impl Dispatcher {
     /// `Config`, `Template` and `File` for the configuration, `State` when what is stored cannot be read.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
         let Parts { settings, config, state, journal, history, clock, metrics, seed } = parts;
-        let setup = setup(config, &settings, &clock)?;
+        let setup = setup(config, &settings, &clock, &state)?;
         let now = clock.now();
         let silences: Vec<Silence> = read_all(&*state, SILENCES, "reading silences").await?;
         let mut entries: Vec<Entry> = read_all(&*state, NFLOG, "reading the notification log").await?;
@@ -262,7 +243,7 @@ impl Dispatcher {
     /// # Errors
     /// As [`Dispatcher::reload`].
     pub fn check(&self, config: Config) -> Result<(), Error> {
-        let setup = setup(config, &self.0.settings, &self.0.clock)?;
+        let setup = setup(config, &self.0.settings, &self.0.clock, &self.0.state)?;
         crate::inhibit::Inhibitor::new(&setup.config.inhibit_rules)
             .map_err(|reason| Error::Config { reason })?;
         Ok(())
@@ -275,8 +256,8 @@ impl Dispatcher {
     pub fn reload(&self, config: Config) -> Result<(), Error> {
         let inner = &self.0;
         let now = inner.clock.now();
-        let result =
-            setup(config, &inner.settings, &inner.clock).and_then(|setup| inner.core().reload(setup, now));
+        let result = setup(config, &inner.settings, &inner.clock, &inner.state)
+            .and_then(|setup| inner.core().reload(setup, now));
         inner.metrics.config_good.set(i64::from(result.is_ok()));
         let detail = match &result {
             Ok(()) => json!({ "loaded": true }),
@@ -343,7 +324,7 @@ impl Dispatcher {
             generator_url: String::new(),
         };
         let group = alert.labels.clone();
-        let mut data = Data::new(receiver, &inner.settings.external_url, &group, &[Arc::new(alert)], now);
+        let mut data = Data::new(receiver, &inner.settings.external_url, &group, &[Arc::new(alert)], 1, now);
         data.notification_reason = Reason::FirstNotification.text().to_owned();
         let notification = Notification {
             id: format!("test-{:016x}", inner.draw()),
@@ -524,314 +505,6 @@ impl Inner {
             }
         }
     }
-
-    /// Sends a flush through everything that mutes to the receiver; whether all of it has it.
-    async fn pipeline(&self, due: &Due) -> bool {
-        let (unmuted, setup) = {
-            let mut core = self.core();
-            (core.unmuted(due), core.setup.clone())
-        };
-        let now = due.flush.now;
-        for (reason, count) in &unmuted.counts {
-            self.metrics.suppressed.get_or_create(&ReasonLabel { reason }).inc_by(*count);
-        }
-        let receiver = &due.options.receiver;
-        let muted = unmuted.newly_muted.iter().map(|(alert, cause)| {
-            Event::new(now, Kind::Suppressed, json!({ "cause": cause }))
-                .alert(alert)
-                .group(&due.key, receiver)
-        });
-        self.note(muted);
-        if unmuted.alerts.is_empty() {
-            return true;
-        }
-        let Some(ways) = setup.receivers.get(receiver) else {
-            tracing::error!(receiver, "no such receiver");
-            return false;
-        };
-        let deliveries = ways.iter().map(|way| self.deliver(due, &setup, way, &unmuted.alerts));
-        join_all(deliveries).await.into_iter().all(|ok| ok)
-    }
-
-    /// Tells one way of a receiver, when it must be told; whether it knows now.
-    async fn deliver(&self, due: &Due, setup: &Setup, way: &Integration, alerts: &[Arc<Alert>]) -> bool {
-        let now = due.flush.now;
-        let receiver = &due.options.receiver;
-        let key = nflog::key(&due.key, receiver, way.name, way.index);
-        let (mut firing, mut resolved) = (BTreeSet::new(), BTreeSet::new());
-        for alert in alerts {
-            let set = if alert.is_resolved(now) { &mut resolved } else { &mut firing };
-            set.insert(alert.labels.fingerprint());
-        }
-        let repeat = due.options.repeat_interval.ms();
-        let before = self.core().nflog.get(&key).cloned();
-        let Some(reason) = nflog::needs(before.as_ref(), &firing, &resolved, way.send_resolved, repeat, now)
-        else {
-            return true;
-        };
-        let mut entry = before.unwrap_or_else(|| Entry {
-            group_key: due.key.clone(),
-            receiver: receiver.clone(),
-            integration: way.name.to_owned(),
-            index: way.index,
-            ..Entry::default()
-        });
-        // The same notification keeps its id over a crash, so that receivers can tell.
-        let same = entry.claim.as_ref().filter(|claim| claim.firing == firing && claim.resolved == resolved);
-        let id = same.map_or_else(
-            || silence::uuid(u128::from(self.draw()) << 64 | u128::from(self.draw())),
-            |c| c.id.clone(),
-        );
-        entry.expires_at = now + self.settings.retention.ms().min(2 * repeat).max(repeat);
-        let nobody_to_tell = !way.send_resolved && firing.is_empty();
-        if !nobody_to_tell {
-            entry.claim = Some(Claim {
-                id: id.clone(),
-                owner: self.owner.clone(),
-                at: now,
-                firing: firing.clone(),
-                resolved: resolved.clone(),
-            });
-            self.store_entry(&key, &entry).await;
-            let told: Vec<Arc<Alert>> = match way.send_resolved {
-                true => alerts.to_vec(),
-                false => alerts.iter().filter(|alert| !alert.is_resolved(now)).cloned().collect(),
-            };
-            let mut data = Data::new(receiver, &self.settings.external_url, &due.labels, &told, now);
-            data.notification_reason = reason.text().to_owned();
-            let data = Arc::new(data);
-            let labels = due.options.labels.iter().map(|(name, text)| {
-                // A label that is no template, or a broken one, is shown as written.
-                (name.clone(), setup.renderer.text(text, &data).unwrap_or_else(|_| text.clone()))
-            });
-            let labels = Kv(labels.collect());
-            let mut data = Arc::unwrap_or_clone(data);
-            data.route_labels = labels;
-            let notification =
-                Notification { id, group_key: due.key.clone(), reason, data: Arc::new(data), now };
-            let arrived = self.attempts(due, way, &notification, &told).await;
-            if let Some(journal) = self.journal.as_ref().filter(|_| arrived) {
-                journal.arrived(&notification.id);
-            }
-            if !arrived {
-                // What the receiver knows has not changed, as far as anybody can tell.
-                entry.claim = None;
-                self.store_entry(&key, &entry).await;
-                return false;
-            }
-        }
-        entry.claim = None;
-        entry.at = Some(now);
-        entry.firing = firing;
-        entry.resolved = resolved;
-        self.store_entry(&key, &entry).await;
-        true
-    }
-
-    /// Attempts until one succeeds, one says that no further will, or the flush's time is over.
-    async fn attempts(
-        &self,
-        due: &Due,
-        way: &Integration,
-        notification: &Notification,
-        told: &[Arc<Alert>],
-    ) -> bool {
-        let label = IntegrationLabel { integration: way.name.to_owned() };
-        self.metrics.notifications.get_or_create(&label).inc();
-        // Waiting for the first turn is not the service's fault, and takes nothing of its time.
-        let mut turn = Some(way.pace.turn().await);
-        let deadline =
-            Instant::now() + Duration::from_millis((due.flush.deadline - due.flush.now).max(0) as u64);
-        let mut pause = FIRST_PAUSE_MS;
-        let fingerprints: Vec<String> = told
-            .iter()
-            .take(KEPT_FINGERPRINTS)
-            .map(|alert| format!("{:016x}", alert.labels.fingerprint()))
-            .collect();
-        let mut number = 0;
-        loop {
-            number += 1;
-            let started = Instant::now();
-            let attempt = {
-                let first = turn.take();
-                let timed = tokio::time::timeout_at(deadline, async {
-                    let _turn = match first {
-                        Some(turn) => turn,
-                        None => way.pace.turn().await,
-                    };
-                    let Ok(_permit) = self.sending.acquire().await else {
-                        return Err(Failure::permanent("the dispatcher has stopped"));
-                    };
-                    let _sending = Sending::new(&self.metrics);
-                    way.sender.send(notification).await
-                });
-                timed.await.unwrap_or_else(|_| Err(Failure::transient("no answer within the group interval")))
-            };
-            let took = started.elapsed();
-            self.metrics.attempts.get_or_create(&label).inc();
-            self.metrics.attempt_duration.observe(took.as_secs_f64());
-            let mut detail = json!({
-                "integration": way.name, "index": way.index, "attempt": number, "reason": notification.reason,
-                "id": notification.id, "durationMs": took.as_millis() as u64, "alerts": told.len(),
-                "status": notification.data.status, "fingerprints": fingerprints,
-            });
-            let event = |kind, detail| {
-                let event = Event::new(self.clock.now(), kind, detail).group(&due.key, &due.options.receiver);
-                match told {
-                    [only] => event.alert(only),
-                    _ => event,
-                }
-            };
-            let failure = match attempt {
-                Ok(delivered) => {
-                    detail["answer"] = delivered.answer.into();
-                    detail["code"] = delivered.status.into();
-                    self.note([event(Kind::Delivered, detail)]);
-                    return true;
-                }
-                Err(failure) => failure,
-            };
-            self.metrics.attempts_failed.get_or_create(&label).inc();
-            detail["answer"] = failure.message.clone().into();
-            detail["code"] = failure.status.into();
-            self.note([event(Kind::AttemptFailed, detail.clone())]);
-            // Half as much more or less, so that many groups do not knock at once.
-            let jitter = pause / 2 + self.draw() % pause;
-            let wait = Duration::from_millis(jitter).max(failure.after.unwrap_or_default());
-            if !failure.retry || Instant::now() + wait >= deadline {
-                self.metrics.notifications_failed.get_or_create(&label).inc();
-                self.note([event(Kind::GivenUp, detail)]);
-                tracing::error!(
-                    receiver = due.options.receiver,
-                    integration = way.name,
-                    group = due.key,
-                    attempts = number,
-                    error = failure.message,
-                    "notification given up"
-                );
-                return false;
-            }
-            tracing::warn!(
-                receiver = due.options.receiver,
-                integration = way.name,
-                attempt = number,
-                error = failure.message,
-                "notification failed, will retry"
-            );
-            tokio::time::sleep(wait).await;
-            pause = (pause * 3 / 2).min(MAX_PAUSE_MS);
-        }
-    }
-
-    /// Removes what is too old from memory and store.
-    async fn collect(&self, now: Timestamp) {
-        let (alerts, silences, entries) = {
-            let mut core = self.core();
-            let alerts = core.collect_alerts(now);
-            let silences = core.silences.collectable(now, self.settings.retention.ms());
-            core.silences.remove(&silences);
-            let entries = core.nflog.collectable(now);
-            core.nflog.remove(&entries);
-            (alerts, silences, entries)
-        };
-        let alerts: Vec<String> =
-            alerts.into_iter().map(|fingerprint| format!("{fingerprint:016x}")).collect();
-        for (bucket, keys) in [(ALERTS, alerts), (SILENCES, silences), (NFLOG, entries)] {
-            for keys in keys.chunks(STORED_AT_ONCE) {
-                let entries: Vec<_> = keys.iter().map(|key| (key.clone(), None)).collect();
-                self.checked(bucket, self.state.put_all(bucket, &entries).await);
-            }
-        }
-        self.gauges();
-    }
-
-    fn checked<T>(&self, bucket: &str, result: Result<T, SeamError>) {
-        if let Err(err) = result {
-            self.metrics.state_failures.inc();
-            tracing::error!(bucket, error = err.chain(), "the state store failed; going on without it");
-        }
-    }
-
-    /// All requests at once, so that they share a commit.
-    async fn store_alerts(&self, alerts: Vec<(String, Option<Vec<u8>>)>) {
-        let requests = alerts.chunks(STORED_AT_ONCE).map(|alerts| self.state.put_all(ALERTS, alerts));
-        for result in join_all(requests).await {
-            self.checked(ALERTS, result);
-        }
-    }
-
-    /// Memory first: when the store is down the log in memory still prevents duplicates.
-    async fn store_entry(&self, key: &str, entry: &Entry) {
-        self.core().nflog.put(entry.clone());
-        match serde_json::to_vec(entry) {
-            Ok(value) => self.checked(NFLOG, self.state.put(NFLOG, key, &value, Expect::Any).await),
-            Err(err) => tracing::error!(error = %err, "a notification log entry cannot be written as JSON"),
-        }
-    }
-
-    async fn store_silences(&self, silences: &[Silence]) -> Result<(), Error> {
-        let entries: Vec<_> = silences
-            .iter()
-            .map(|silence| Ok((silence.id.clone(), Some(serde_json::to_vec(silence)?))))
-            .collect::<Result<_, serde_json::Error>>()
-            .map_err(|err| Error::Invalid(err.to_string()))?;
-        self.state
-            .put_all(SILENCES, &entries)
-            .await
-            .map_err(|source| Error::State { doing: "storing a silence", source })
-    }
-}
-
-/// Counts a notification that is on its way, also when its future is dropped.
-struct Sending<'a>(&'a Metrics);
-
-impl<'a> Sending<'a> {
-    fn new(metrics: &'a Metrics) -> Self {
-        metrics.sending.inc();
-        Self(metrics)
-    }
-}
-
-impl Drop for Sending<'_> {
-    fn drop(&mut self) {
-        self.0.sending.dec();
-    }
-}
-
-/// An alert under its key.
-fn stored(alert: &Alert, resolved: bool) -> (String, Option<Vec<u8>>) {
-    let stored = StoredAlert {
-        labels: alert.labels.clone(),
-        annotations: alert.annotations.clone(),
-        starts_at: alert.starts_at,
-        ends_at: alert.ends_at,
-        updated_at: alert.updated_at,
-        generator_url: alert.generator_url.clone(),
-        resolved,
-    };
-    let value = serde_json::to_vec(&stored).expect("texts and numbers can be written as JSON");
-    (format!("{:016x}", alert.labels.fingerprint()), Some(value))
-}
-
-async fn read_all<T: serde::de::DeserializeOwned>(
-    state: &dyn StateStore,
-    bucket: &str,
-    doing: &'static str,
-) -> Result<Vec<T>, Error> {
-    let found = state.list(bucket, "").await.map_err(|source| Error::State { doing, source })?;
-    found
-        .into_iter()
-        .map(|(key, entry)| {
-            serde_json::from_slice(&entry.value).map_err(|err| Error::State {
-                doing,
-                source: SeamError::with_source(
-                    model::ErrorKind::Corrupt,
-                    format!("{bucket}/{key} is not what was written; restore the state file"),
-                    err,
-                ),
-            })
-        })
-        .collect()
 }
 
 /// The last step of SplitMix64.
