@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ingest", &["model", "wire", "httpc"]),
     ("sources", &["model", "wire", "httpc"]),
     ("host", &["model", "wire"]),
+    ("client-sdk", &[]),
     ("clients", &["model", "httpc"]),
     ("rules", &["model", "promql", "template"]),
     ("alerts", &["model", "template", "httpc"]),

@@ -1,5 +1,5 @@
 //! How many reports a second does one core take? Uploads of ten reports of 10,000 network prefixes in 50 networks, seed 1, and how much
-//! memory do a million cells take?
+//! memory does a collector take that knows a million cells?
 //!
 //! `cargo bench -p clients`. Figures: CPU seconds of this process, and the resident set.
 #![expect(clippy::print_stdout, reason = "a benchmark tells its figures")]
@@ -91,10 +91,69 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let used = cpu_seconds() - start;
     println!("{REPORTS} reports in {used:.2} CPU s: {:.0} reports a CPU second", REPORTS as f64 / used);
 
+    memory()
+}
+
+/// A collector that has heard of a million combinations of cohorts within a quarter of an hour, through its front door.
+fn memory() -> Result<(), Box<dyn std::error::Error>> {
+    const CELLS: usize = 1_000_000;
     let before = resident_bytes();
-    let mut cells = Cells::new(1_000_000);
+    let clock = Arc::new(Hands(AtomicI64::new(1_700_000_000_000)));
+    let config = Config {
+        sites: vec![Site { name: "s".into(), origins: vec!["https://s.example".into()], ..Site::default() }],
+        ..Config::default()
+    };
+    let collector = Collector::open(
+        config,
+        &std::env::temp_dir(),
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        Metrics::new(&mut Registry::default()),
+        1,
+    )?;
+    let (types, protocols) = (
+        ["ok", "tcp.reset", "tcp.refused", "dns.failed", "http.protocol.error"],
+        ["http/1.1", "h2", "h3", ""],
+    );
+    let browsers = ["Chrome/156", "Edg/156", "Firefox/140", "Safari/605", "OPR/120"];
+    for upload in 0..CELLS / 50 {
+        if upload % 200 == 0 {
+            clock.0.fetch_add(7000, Ordering::Relaxed);
+            collector.tick();
+        }
+        // Fifty reports: every type and protocol, and some of the minutes; browser and server's network by the upload.
+        let report = |m: usize| {
+            format!(
+                r#"{{"age":{},"body":{{"phase":"application","protocol":"{}","sampling_fraction":1,"server_ip":"11.{}.{}.7","status_code":200,"type":"{}"}},"type":"network-error","url":"https://s.example/{upload}/{m}","user_agent":"{}"}}"#,
+                m / 20 * 60_000,
+                protocols[m % 4],
+                upload % 1000 / 250,
+                upload % 250,
+                types[m / 4 % 5],
+                browsers[upload / 1000 % 5]
+            )
+        };
+        let body = format!("[{}]", (0..50).map(report).collect::<Vec<_>>().join(","));
+        let answer = collector.upload(&Upload {
+            path: "s",
+            origin: Some("https://s.example"),
+            user_agent: "",
+            client: IpAddr::V4(Ipv4Addr::from(0x0c00_0000 + (upload * 256) as u32)),
+            body: body.as_bytes(),
+        });
+        assert_eq!(answer.status, 204, "{}", answer.message);
+    }
+    collector.tick();
+    let cells = collector.metrics().cells.get();
+    println!(
+        "a collector with {cells} cells and {} clients and reports remembered: {} MB more than before",
+        collector.metrics().remembered.get(),
+        (resident_bytes() - before) >> 20
+    );
+
+    let before = resident_bytes();
+    let mut cells = Cells::new(CELLS);
     let class = Class::named("ok").ok_or("no class")?;
-    for n in 0..1_000_000u32 {
+    for n in 0..CELLS as u32 {
         let cell = Cell {
             site: 0,
             origin: 1,
@@ -108,6 +167,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         cells.add(i64::from(n % 10), cell, &Count { reports: 1, weight: 1.0, square: 1.0, clients: 1 });
     }
-    println!("{} cells: {} MB", cells.len(), (resident_bytes() - before) >> 20);
+    println!("{} cells alone: {} MB", cells.len(), (resident_bytes() - before) >> 20);
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! The collector in the server: other witnesses stand in the evidence, and sites come and go without a restart.
 
+use std::io::{Error, ErrorKind};
 use std::path::Path;
+
+use client_sdk::{Consent, Options, Policy, Reporter};
 
 use crate::harness::{Server, encode, file, free_port, wait};
 
@@ -74,4 +77,79 @@ fn a_reload_brings_and_takes_sites() {
     assert!(body.contains("collector.sites[0].checks.probes"), "{body}");
     assert_eq!(send(port, "news", "10.0.0.3", "ok"), 204);
     assert!(server.query(&encode("bellwether_client_incident")).is_empty());
+}
+
+/// Every byte of a folder that a text may have got into.
+fn holds(folder: &Path, text: &str) -> Option<std::path::PathBuf> {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            if let Some(found) = holds(&path, text) {
+                return Some(found);
+            }
+        } else if std::fs::read(&path)
+            .is_ok_and(|bytes| bytes.windows(text.len()).any(|w| w == text.as_bytes()))
+        {
+            return Some(path);
+        }
+    }
+    None
+}
+
+#[test]
+fn an_application_reports_to_the_collector_that_lives_and_nothing_more_than_it_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, dead) = (free_port(), free_port());
+    let text = config(port, &site("app", "")).replace("min_clients: 5", "min_clients: 1\n  keep_reports: 1h");
+    let server = start(folder.path(), &text);
+    let policy = format!(
+        r#"{{"max_age":3600,"collectors":["http://127.0.0.1:{dead}/r/app","http://127.0.0.1:{port}/r/app"],"origins":["https://app.example"]}}"#
+    );
+    let store = folder.path().join("application.json");
+    let options =
+        || Options { policy: Policy::parse(&policy).ok(), store: Some(store.clone()), ..Options::default() };
+    let reporter = Reporter::start(options());
+    let url = "https://planted-user:planted-password@app.example/planted-path?planted-query=1";
+    let error = Error::new(ErrorKind::ConnectionReset, "planted-text of an error");
+    reporter.failed(url, &error);
+    assert_eq!(reporter.waiting().0, 0, "no consent, no report");
+    reporter.consent(Consent::Diagnostics);
+    reporter.failed(url, &error);
+    reporter.failed("https://elsewhere.example/planted", &error);
+    for _ in 0..3 {
+        reporter.answered_by(url, 200, "h2");
+    }
+    reporter.answered(url, 503);
+    server
+        .wait_for("bellwether_client_reports_total{site=\"app\",source=\"native\",type=\"tcp.reset\"} == 1");
+    server.wait_for("bellwether_client_reports_total{source=\"native\",type=\"ok\"} == 3");
+    server.wait_for("bellwether_client_reports_total{source=\"native\",type=\"http.error.5xx\"} == 1");
+    let metrics = server.get("/metrics").1;
+    assert!(!metrics.contains("planted") && !server.log().contains("planted"), "{metrics}");
+    assert_eq!(holds(folder.path(), "planted"), None);
+
+    // Its site is retired: the queue empties itself and stays so.
+    file(folder.path(), "bellwether.yml", &text.replace("name: app", "name: app\n      retired: true"));
+    assert_eq!(server.post("/-/reload", "text/plain", b"").0, 200);
+    reporter.online();
+    reporter.failed(url, &error);
+    wait("the end of the policy", || (!reporter.is_active()).then_some(()));
+    reporter.failed(url, &error);
+    assert_eq!(reporter.waiting().0, 0);
+    reporter.consent(Consent::Off);
+    assert!(!store.exists());
+    drop(server);
+
+    // Nobody listens: it waits, over a restart of the application too, until a collector is there again.
+    let reporter = Reporter::start(options());
+    reporter.consent(Consent::Basic);
+    reporter.failed(url, &error);
+    wait("the queue on disk", || holds(folder.path(), "tcp.reset").filter(|path| *path == store));
+    drop(reporter);
+    let server = start(folder.path(), &text);
+    let reporter = Reporter::start(options());
+    reporter.online();
+    server
+        .wait_for("bellwether_client_reports_total{site=\"app\",source=\"native\",type=\"tcp.reset\"} >= 1");
+    drop(reporter);
 }
