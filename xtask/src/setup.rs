@@ -17,6 +17,7 @@ pub(crate) fn all() -> Result<()> {
         node()?;
         chromium()?;
         senders();
+        web_servers();
         python().map(drop)
     })
 }
@@ -27,6 +28,17 @@ fn senders() {
         && let Err(err) = install(&["collectd-core"])
     {
         println!("collectd is not installed, its test is not run: {err:#}");
+    }
+}
+
+/// Web servers whose snippets of policy headers are tried out. Where one cannot be installed, its test says so.
+fn web_servers() {
+    for (program, package) in [("nginx", "nginx-light"), ("haproxy", "haproxy"), ("caddy", "caddy")] {
+        if find(program).is_none()
+            && let Err(err) = install(&[package])
+        {
+            println!("{program} is not installed, its test is not run: {err:#}");
+        }
     }
 }
 

@@ -416,8 +416,8 @@ impl Site {
         }
         for collector in &self.collectors {
             let origin = crate::origin::origin(collector);
-            // It becomes part of web servers' configurations, in quotes.
-            let odd = |c: char| !c.is_ascii_graphic() || "'\"`\\{}<>^|#".contains(c);
+            // It becomes part of web servers' configurations, in quotes; nginx has no way to write a $.
+            let odd = |c: char| !c.is_ascii_graphic() || "'\"`\\{}<>^|#$".contains(c);
             if origin.is_none() || collector.contains(odd) {
                 return Err(format!(
                     "collectors: {collector:?} is no URL: write https://collector.example.net"

@@ -8,3 +8,4 @@
 mod collector;
 mod hostile;
 mod replay;
+mod snippets;
