@@ -132,22 +132,35 @@ pub fn form(pairs: &[(&str, &str)]) -> Vec<u8> {
 }
 
 impl Answer {
-    /// Whether it has arrived.
+    /// The answer, when its status is 2xx.
     ///
     /// # Errors
-    /// When the status is not 2xx.
-    pub fn judge(self) -> Attempt {
-        let answer = cut_bytes(self.body.trim(), KEPT_BYTES);
+    /// When it is not: 429 and 5xx may be tried again.
+    pub fn success(self) -> Result<Self, Failure> {
         if (200..300).contains(&self.status) {
-            return Ok(Delivered { status: Some(self.status), answer });
+            return Ok(self);
         }
         let retry = self.status == 429 || self.status >= 500;
         Err(Failure {
             retry,
             after: self.retry_after.filter(|_| retry),
             status: Some(self.status),
-            message: format!("unexpected status code {}: {answer}", self.status),
+            message: format!(
+                "unexpected status code {}: {}",
+                self.status,
+                cut_bytes(self.body.trim(), KEPT_BYTES)
+            ),
         })
+    }
+
+    /// Whether it has arrived.
+    ///
+    /// # Errors
+    /// As [`Answer::success`].
+    pub fn judge(self) -> Attempt {
+        let answer = self.success()?;
+        let text = cut_bytes(answer.body.trim(), KEPT_BYTES);
+        Ok(Delivered { status: Some(answer.status), answer: text })
     }
 }
 

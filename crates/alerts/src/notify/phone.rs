@@ -184,9 +184,10 @@ impl Wechat {
         let key = secret(&s.api_secret, &s.api_secret_file).await?;
         let pairs = form(&[("corpid", &s.corp_id), ("corpsecret", &key)]);
         let url = format!("{base}/gettoken?{}", String::from_utf8_lossy(&pairs));
-        let answer = self.http.exchange(request(Method::GET, &url, "application/json", vec![], &[])?).await?;
+        let asked = request(Method::GET, &url, "application/json", vec![], &[])?;
+        let answer = self.http.exchange(asked).await?.success()?;
         let body: Value = serde_json::from_str(&answer.body)
-            .map_err(|_| Failure::transient(format!("WeChat gave no token (status {})", answer.status)))?;
+            .map_err(|_| Failure::transient("WeChat gave no token: its answer is not JSON"))?;
         let token = body["access_token"].as_str().filter(|token| !token.is_empty());
         let token = token
             .ok_or_else(|| Failure::permanent(format!("WeChat gave no token: {}", body["errmsg"])))?

@@ -9,6 +9,7 @@ mod conformance;
 mod differential;
 mod dispatch;
 mod exec;
+mod failures;
 mod services;
 mod sink;
 mod smtp;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use alerts::notify::Attempt;
 use alerts::{Config, Dispatcher, Metrics, Parts, Settings};
 use model::Labels;
 use model::time::SystemClock;
@@ -12,7 +13,8 @@ use testkit::MemoryState;
 
 use crate::sink::{Body, HttpSink};
 
-async fn send(section: &str, sink: &HttpSink) -> (Result<(), String>, Option<Body>) {
+/// One attempt through a section whose `URL` is the sink.
+pub(crate) async fn attempt(section: &str, sink: &HttpSink) -> Attempt {
     let base = sink.url.trim_end_matches("/hook");
     let yaml = format!(
         "route: {{receiver: r, group_by: [alertname]}}\nreceivers:\n- name: r\n  {}\n",
@@ -32,7 +34,11 @@ async fn send(section: &str, sink: &HttpSink) -> (Result<(), String>, Option<Bod
     let labels = Labels::from_pairs([("alertname", "Long"), ("team", "x".repeat(6000).as_str())]);
     let mut results = am.send_test("r", labels).await.unwrap();
     assert_eq!(results.len(), 1);
-    let result = results.remove(0).1;
+    results.remove(0).1
+}
+
+async fn send(section: &str, sink: &HttpSink) -> (Result<(), String>, Option<Body>) {
+    let result = attempt(section, sink).await;
     let body = sink.bodies().last().cloned();
     (result.map(|_| ()).map_err(|failure| failure.message), body)
 }
@@ -41,117 +47,120 @@ fn chars(value: &Value) -> usize {
     value.as_str().unwrap().chars().count()
 }
 
+type Check = fn(&Body) -> bool;
+
+/// Each service's section, and what its request must be: the path, the header `Authorization`, the body.
+pub(crate) const CASES: &[(&str, &str, &str, Check)] = &[
+    ("slack_configs: [{api_url: 'URL/s', channel: '#c'}]", "/s", "", |b| {
+        let attachment = &b.json["attachments"][0];
+        b.json["channel"] == "#c"
+            && chars(&attachment["title"]) == 1024
+            && attachment["color"] == "danger"
+            && attachment["mrkdwn_in"] == json!(["fallback", "pretext", "text"])
+    }),
+    ("pagerduty_configs: [{url: 'URL/pd', routing_key: k}]", "/pd", "", |b| {
+        b.json["event_action"] == "trigger"
+            && b.json["routing_key"] == "k"
+            && chars(&b.json["dedup_key"]) == 64
+            && chars(&b.json["payload"]["summary"]) == 1024
+            && b.json["payload"]["severity"] == "error"
+            && b.json["payload"]["custom_details"]["num_firing"] == "1"
+    }),
+    ("pagerduty_configs: [{url: 'URL/v1', service_key: k}]", "/v1", "", |b| {
+        b.json["event_type"] == "trigger"
+            && b.json["service_key"] == "k"
+            && b.json["incident_key"].is_string()
+    }),
+    (
+        "opsgenie_configs: [{api_url: 'URL/', api_key: k, tags: 'a, b', responders: [{type: teams, name: 'x,y'}]}]",
+        "/v2/alerts",
+        "GenieKey k",
+        |b| {
+            chars(&b.json["message"]) == 130
+                && b.json["tags"] == json!(["a", "b"])
+                && b.json["responders"][1]["name"] == "y"
+        },
+    ),
+    (
+        "victorops_configs: [{api_url: 'URL/vo/', api_key: k, routing_key: t, custom_fields: {z: '{{.Status}}'}}]",
+        "/vo/k/t",
+        "",
+        |b| {
+            b.json["message_type"] == "CRITICAL"
+                && b.json["z"] == "firing"
+                && chars(&b.json["entity_id"]) == 64
+        },
+    ),
+    ("telegram_configs: [{api_url: 'URL', bot_token: k, chat_id: -5}]", "/botk/sendMessage", "", |b| {
+        b.json["chat_id"] == -5 && chars(&b.json["text"]) == 4096 && b.json["parse_mode"] == "HTML"
+    }),
+    ("discord_configs: [{webhook_url: 'URL/d'}]", "/d", "", |b| {
+        let embed = &b.json["embeds"][0];
+        chars(&embed["title"]) == 256 && chars(&embed["description"]) == 4096 && embed["color"].is_u64()
+    }),
+    ("msteams_configs: [{webhook_url: 'URL/t'}]", "/t", "", |b| b.json["type"] == "MessageCard"),
+    ("msteamsv2_configs: [{webhook_url: 'URL/t2'}]", "/t2", "", |b| {
+        b.json["attachments"][0]["content"]["type"] == "AdaptiveCard"
+    }),
+    (
+        "webex_configs: [{api_url: 'URL/w', room_id: r, http_config: {authorization: {credentials: k}}}]",
+        "/w",
+        "Bearer k",
+        |b| b.json["roomId"] == "r" && b.json["markdown"].as_str().unwrap().len() <= 7439,
+    ),
+    (
+        "mattermost_configs: [{webhook_url: 'URL/m', priority: {priority: urgent, requested_ack: true}}]",
+        "/m",
+        "",
+        |b| b.json["attachments"][0]["title"].is_string() && b.json["priority"]["requested_ack"] == true,
+    ),
+    (
+        "rocketchat_configs: [{api_url: 'URL/', token: t, token_id: i, channel: '#c'}]",
+        "/api/v1/chat.postMessage",
+        "",
+        |b| b.header("x-auth-token") == "t" && b.header("x-user-id") == "i" && b.json["channel"] == "#c",
+    ),
+    (
+        "incidentio_configs: [{url: 'URL/i', alert_source_token: k, metadata: {team: '{{.Status}}'}}]",
+        "/i",
+        "Bearer k",
+        |b| b.json["version"] == "4" && b.json["metadata"]["team"] == "firing",
+    ),
+    (
+        "twilio_configs: [{api_url: 'URL', account_sid: AC, auth_token: k, from: '+1', to: ['+2']}]",
+        "/2010-04-01/Accounts/AC/Messages.json",
+        "Basic QUM6aw==",
+        |b| b.text.starts_with("From=%2B1&To=%2B2&Body=FIRING"),
+    ),
+    (
+        "twilio_configs: [{api_url: 'URL', account_sid: AC, auth_token: k, from: '+1', to: ['+2'], voice: true}]",
+        "/2010-04-01/Accounts/AC/Calls.json",
+        "Basic QUM6aw==",
+        |b| b.text.contains("Twiml=%3CResponse%3E"),
+    ),
+    ("ntfy_configs: [{url: 'URL', topic: t, tags: 'a,b'}]", "/", "", |b| {
+        b.json["topic"] == "t" && b.json["priority"] == 4 && b.json["tags"] == json!(["a", "b"])
+    }),
+    (
+        "googlechat_configs: [{webhook_url: 'URL/g?key=k'}]",
+        "/g?key=k&messageReplyOption=REPLY_MESSAGE_FALLBACK_TO_NEW_THREAD",
+        "",
+        |b| b.json["text"].as_str().unwrap().len() <= 4096 && b.json["thread"]["threadKey"].is_string(),
+    ),
+    (
+        "sns_configs: [{api_url: 'URL/', topic_arn: 'arn:x.fifo', sigv4: {region: r, access_key: a, secret_key: s}}]",
+        "/",
+        "",
+        |b| {
+            b.header("authorization").starts_with("AWS4-HMAC-SHA256 Credential=a/")
+                && b.text.contains("MessageGroupId=")
+        },
+    ),
+];
+
 #[tokio::test]
 async fn requests_are_what_the_services_document() {
-    type Check = fn(&Body) -> bool;
-    let cases: &[(&str, &str, &str, Check)] = &[
-        ("slack_configs: [{api_url: 'URL/s', channel: '#c'}]", "/s", "", |b| {
-            let attachment = &b.json["attachments"][0];
-            b.json["channel"] == "#c"
-                && chars(&attachment["title"]) == 1024
-                && attachment["color"] == "danger"
-                && attachment["mrkdwn_in"] == json!(["fallback", "pretext", "text"])
-        }),
-        ("pagerduty_configs: [{url: 'URL/pd', routing_key: k}]", "/pd", "", |b| {
-            b.json["event_action"] == "trigger"
-                && b.json["routing_key"] == "k"
-                && chars(&b.json["dedup_key"]) == 64
-                && chars(&b.json["payload"]["summary"]) == 1024
-                && b.json["payload"]["severity"] == "error"
-                && b.json["payload"]["custom_details"]["num_firing"] == "1"
-        }),
-        ("pagerduty_configs: [{url: 'URL/v1', service_key: k}]", "/v1", "", |b| {
-            b.json["event_type"] == "trigger"
-                && b.json["service_key"] == "k"
-                && b.json["incident_key"].is_string()
-        }),
-        (
-            "opsgenie_configs: [{api_url: 'URL/', api_key: k, tags: 'a, b', responders: [{type: teams, name: 'x,y'}]}]",
-            "/v2/alerts",
-            "GenieKey k",
-            |b| {
-                chars(&b.json["message"]) == 130
-                    && b.json["tags"] == json!(["a", "b"])
-                    && b.json["responders"][1]["name"] == "y"
-            },
-        ),
-        (
-            "victorops_configs: [{api_url: 'URL/vo/', api_key: k, routing_key: t, custom_fields: {z: '{{.Status}}'}}]",
-            "/vo/k/t",
-            "",
-            |b| {
-                b.json["message_type"] == "CRITICAL"
-                    && b.json["z"] == "firing"
-                    && chars(&b.json["entity_id"]) == 64
-            },
-        ),
-        ("telegram_configs: [{api_url: 'URL', bot_token: k, chat_id: -5}]", "/botk/sendMessage", "", |b| {
-            b.json["chat_id"] == -5 && chars(&b.json["text"]) == 4096 && b.json["parse_mode"] == "HTML"
-        }),
-        ("discord_configs: [{webhook_url: 'URL/d'}]", "/d", "", |b| {
-            let embed = &b.json["embeds"][0];
-            chars(&embed["title"]) == 256 && chars(&embed["description"]) == 4096 && embed["color"].is_u64()
-        }),
-        ("msteams_configs: [{webhook_url: 'URL/t'}]", "/t", "", |b| b.json["type"] == "MessageCard"),
-        ("msteamsv2_configs: [{webhook_url: 'URL/t2'}]", "/t2", "", |b| {
-            b.json["attachments"][0]["content"]["type"] == "AdaptiveCard"
-        }),
-        (
-            "webex_configs: [{api_url: 'URL/w', room_id: r, http_config: {authorization: {credentials: k}}}]",
-            "/w",
-            "Bearer k",
-            |b| b.json["roomId"] == "r" && b.json["markdown"].as_str().unwrap().len() <= 7439,
-        ),
-        (
-            "mattermost_configs: [{webhook_url: 'URL/m', priority: {priority: urgent, requested_ack: true}}]",
-            "/m",
-            "",
-            |b| b.json["attachments"][0]["title"].is_string() && b.json["priority"]["requested_ack"] == true,
-        ),
-        (
-            "rocketchat_configs: [{api_url: 'URL/', token: t, token_id: i, channel: '#c'}]",
-            "/api/v1/chat.postMessage",
-            "",
-            |b| b.header("x-auth-token") == "t" && b.header("x-user-id") == "i" && b.json["channel"] == "#c",
-        ),
-        (
-            "incidentio_configs: [{url: 'URL/i', alert_source_token: k, metadata: {team: '{{.Status}}'}}]",
-            "/i",
-            "Bearer k",
-            |b| b.json["version"] == "4" && b.json["metadata"]["team"] == "firing",
-        ),
-        (
-            "twilio_configs: [{api_url: 'URL', account_sid: AC, auth_token: k, from: '+1', to: ['+2']}]",
-            "/2010-04-01/Accounts/AC/Messages.json",
-            "Basic QUM6aw==",
-            |b| b.text.starts_with("From=%2B1&To=%2B2&Body=FIRING"),
-        ),
-        (
-            "twilio_configs: [{api_url: 'URL', account_sid: AC, auth_token: k, from: '+1', to: ['+2'], voice: true}]",
-            "/2010-04-01/Accounts/AC/Calls.json",
-            "Basic QUM6aw==",
-            |b| b.text.contains("Twiml=%3CResponse%3E"),
-        ),
-        ("ntfy_configs: [{url: 'URL', topic: t, tags: 'a,b'}]", "/", "", |b| {
-            b.json["topic"] == "t" && b.json["priority"] == 4 && b.json["tags"] == json!(["a", "b"])
-        }),
-        (
-            "googlechat_configs: [{webhook_url: 'URL/g?key=k'}]",
-            "/g?key=k&messageReplyOption=REPLY_MESSAGE_FALLBACK_TO_NEW_THREAD",
-            "",
-            |b| b.json["text"].as_str().unwrap().len() <= 4096 && b.json["thread"]["threadKey"].is_string(),
-        ),
-        (
-            "sns_configs: [{api_url: 'URL/', topic_arn: 'arn:x.fifo', sigv4: {region: r, access_key: a, secret_key: s}}]",
-            "/",
-            "",
-            |b| {
-                b.header("authorization").starts_with("AWS4-HMAC-SHA256 Credential=a/")
-                    && b.text.contains("MessageGroupId=")
-            },
-        ),
-    ];
-    for (section, path, authorization, check) in cases {
+    for (section, path, authorization, check) in CASES {
         let sink = HttpSink::start(vec![]).await;
         let (result, body) = send(section, &sink).await;
         assert_eq!(result, Ok(()), "{section}");

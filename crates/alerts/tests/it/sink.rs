@@ -63,10 +63,15 @@ impl<T: Clone> Shared<T> {
     }
 }
 
+/// The status of an answer that never comes.
+pub(crate) const HANG: u16 = 0;
+
 /// An HTTP server that answers with the given status codes, then with 200.
 pub(crate) struct HttpSink {
     pub(crate) url: String,
     pub(crate) reply: Arc<Mutex<String>>,
+    /// Further header lines of its answers.
+    pub(crate) headers: Arc<Mutex<String>>,
     shared: Arc<Shared<Body>>,
 }
 
@@ -76,13 +81,14 @@ impl HttpSink {
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let shared = Shared::new(answers);
         let reply = Arc::new(Mutex::new("{}".to_owned()));
-        let (keep, text) = (shared.clone(), reply.clone());
+        let headers = Arc::<Mutex<String>>::default();
+        let (keep, text, more) = (shared.clone(), reply.clone(), headers.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, keep.clone(), text.clone()));
+                tokio::spawn(serve(stream, keep.clone(), text.clone(), more.clone()));
             }
         });
-        Self { url, reply, shared }
+        Self { url, reply, headers, shared }
     }
 
     pub(crate) async fn next(&self) -> Body {
@@ -98,7 +104,12 @@ impl HttpSink {
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared<Body>>, reply: Arc<Mutex<String>>) {
+async fn serve(
+    stream: TcpStream,
+    shared: Arc<Shared<Body>>,
+    reply: Arc<Mutex<String>>,
+    headers_out: Arc<Mutex<String>>,
+) {
     let mut stream = BufReader::new(stream);
     loop {
         let mut line = String::new();
@@ -122,8 +133,11 @@ async fn serve(stream: TcpStream, shared: Arc<Shared<Body>>, reply: Arc<Mutex<St
         let id = find("idempotency-key");
         shared.keep(Body { path, headers, id, text, json });
         let status = shared.answers.lock().unwrap().pop_front().unwrap_or(200);
-        let reply = reply.lock().unwrap().clone();
-        let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{reply}", reply.len());
+        if status == HANG {
+            return std::future::pending().await;
+        }
+        let (reply, more) = (reply.lock().unwrap().clone(), headers_out.lock().unwrap().clone());
+        let answer = format!("HTTP/1.1 {status} X\r\n{more}content-length: {}\r\n\r\n{reply}", reply.len());
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }
