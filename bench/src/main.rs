@@ -148,6 +148,7 @@ fn queries(args: &Arguments) -> Result<()> {
     work.hosts = args.hosts.unwrap_or(work.hosts);
     work.rounds = args.rounds.unwrap_or(work.rounds);
     work.seed = args.seed;
+    work.results.clone_from(&args.results);
     work.scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     #[expect(
         clippy::disallowed_methods,

@@ -70,6 +70,7 @@ impl Kind {
                 "--web.enable-admin-api=true".to_owned(),
                 "--sources.host.enabled=false".to_owned(),
                 "--sources.self.enabled=false".to_owned(),
+                "--alerts.history.series=0".to_owned(),
                 "--query.max-samples=1000000000".to_owned(),
             ],
             Self::VictoriaMetrics => vec![
@@ -99,6 +100,18 @@ impl Kind {
         if self == Self::VictoriaMetrics {
             client.send("GET", "/internal/force_flush", &[], b"")?;
             client.send("GET", "/internal/force_merge", &[], b"")?;
+        }
+        self.seal(client)
+    }
+
+    /// Asks Bellwether to compress what is in memory, as it does every four minutes: an hour that is written in a minute would
+    /// be in memory as a whole. The others do it by size, or with every sample.
+    pub(crate) fn seal(self, client: &mut Client) -> Result<()> {
+        if self == Self::Bellwether {
+            let (status, answer) = client.send("POST", "/api/v1/admin/tsdb/snapshot", &[], b"")?;
+            if status != 200 {
+                bail!("bellwether: snapshot: status {status}: {}", String::from_utf8_lossy(&answer));
+            }
         }
         Ok(())
     }

@@ -36,7 +36,11 @@ pub(crate) struct Workload {
     /// Distance of the steps of range queries in seconds.
     pub(crate) step: i64,
     pub(crate) dashboard: bool,
+    /// After how many rounds Bellwether seals; 0 for after the last.
+    pub(crate) seal_every: usize,
     pub(crate) scratch: PathBuf,
+    /// Where the results go.
+    pub(crate) results: Option<PathBuf>,
     pub(crate) now_ms: i64,
     pub(crate) seed: u64,
 }
@@ -50,6 +54,7 @@ impl Workload {
             rounds: 240,
             interval_ms: 15_000,
             step: 15,
+            seal_every: 16,
             ..Self::base()
         }
     }
@@ -89,7 +94,9 @@ impl Workload {
             interval_ms: 0,
             step: 0,
             dashboard: false,
+            seal_every: 0,
             scratch: PathBuf::new(),
+            results: None,
             now_ms: 0,
             seed: 1,
         }
@@ -296,10 +303,11 @@ pub(crate) fn run(work: &Workload, programs: &[(Kind, PathBuf)]) -> Result<()> {
         if query.comparable && counts.iter().any(|count| *count != counts[0]) {
             say(&format!("{}: the answers differ in their number of series: {counts:?}", query.name));
         }
+        // A run takes long: what is known is shown.
+        say(&line(&query.name, &figures));
         rows.push((query.name.clone(), figures));
     }
-    report(&running, &rows);
-    Ok(())
+    publish(work, &report(work, &running, &rows))
 }
 
 fn start(work: &Workload, kind: Kind, program: &Path, scratch: &Path) -> Result<Program> {
@@ -352,6 +360,9 @@ fn start(work: &Workload, kind: Kind, program: &Path, scratch: &Path) -> Result<
             if status / 100 != 2 {
                 bail!("{}: remote write: status {status}: {}", kind.name(), String::from_utf8_lossy(&answer));
             }
+        }
+        if work.seal_every > 0 && round % work.seal_every == 0 {
+            kind.seal(&mut client)?;
         }
     }
     kind.settle(&mut client)?;
@@ -443,56 +454,94 @@ fn measure(query: &Query, programs: &mut [Program]) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Prints the figures, and ratios to the best of the others.
-fn report(programs: &[Program], rows: &[(String, Vec<Figure>)]) {
+/// Ratios of the first program to the best of the others: latency and CPU.
+fn ratios(figures: &[Figure]) -> Option<(f64, f64)> {
+    let (first, others) = figures.split_first()?;
+    if others.is_empty() {
+        return None;
+    }
+    let best = |of: fn(&Figure) -> f64| others.iter().map(of).fold(f64::INFINITY, f64::min);
+    // The clock of CPU time ticks 100 times a second: what takes less in all turns is not told apart.
+    let cpu = |figure: &Figure| figure.cpu_ms.max(0.02);
+    Some((first.latency_ms / best(|f| f.latency_ms), cpu(first) / best(cpu)))
+}
+
+/// A line of the table.
+fn line(name: &str, figures: &[Figure]) -> String {
+    let ms = |value: f64| if value < 10.0 { format!("{value:.2}") } else { format!("{value:.0}") };
+    let mut line = format!("| {name} |");
+    for f in figures {
+        line += &format!(" {} | {} | {:.1} |", ms(f.latency_ms), ms(f.cpu_ms), f.peak_bytes as f64 / 1e6);
+    }
+    match ratios(figures) {
+        Some((latency, cpu)) => line + &format!(" {latency:.2} | {cpu:.2} |"),
+        None => line,
+    }
+}
+
+/// The figures as a table, ratios to the best of the others, and their means.
+fn report(work: &Workload, programs: &[Program], rows: &[(String, Vec<Figure>)]) -> String {
     let names: Vec<&str> = programs.iter().map(|program| program.server.kind.name()).collect();
-    say(&format!(
-        "ms and CPU ms a query of {}; ratios of the first to the best of the others",
-        names.join(", ")
-    ));
-    let mut ratios: Vec<(f64, f64, f64)> = Vec::new();
+    let mut text = format!(
+        "{}: {} hosts, {} samples a series, {} s apart. Milliseconds a query (median latency, CPU of the server), growth of peak \
+         memory in MB; ratios of {} to the better of the others.\n\n| query |",
+        work.name,
+        work.hosts,
+        work.rounds,
+        work.interval_ms / 1000,
+        names[0]
+    );
+    for name in &names {
+        text += &format!(" {name} ms | CPU | MB |");
+    }
+    text += if names.len() > 1 { " latency | CPU |\n" } else { "\n" };
+    text += &"|---".repeat(1 + names.len() * 3 + if names.len() > 1 { 2 } else { 0 });
+    text += "|\n";
     for (name, figures) in rows {
-        let cells: Vec<String> = figures
-            .iter()
-            .map(|f| format!("{:9.2} {:9.2} {:7.1}M", f.latency_ms, f.cpu_ms, f.peak_bytes as f64 / 1e6))
-            .collect();
-        let best = |of: fn(&Figure) -> f64| figures[1..].iter().map(of).fold(f64::INFINITY, f64::min);
-        let ratio = if figures.len() > 1 {
-            let latency = figures[0].latency_ms / best(|f| f.latency_ms);
-            // The clock of CPU time ticks 100 times a second: what takes less in all turns is not told apart.
-            let cpu = figures[0].cpu_ms.max(0.02) / best(|f| f.cpu_ms.max(0.02));
-            let memory = figures[0].peak_bytes as f64 / best(|f| f.peak_bytes.max(1) as f64);
-            ratios.push((latency, cpu, memory));
-            format!("{latency:6.2} {cpu:6.2}")
-        } else {
-            String::new()
+        text += &(line(name, figures) + "\n");
+    }
+    let all: Vec<(f64, f64)> = rows.iter().filter_map(|(_, figures)| ratios(figures)).collect();
+    if !all.is_empty() {
+        let mean = |of: fn(&(f64, f64)) -> f64| {
+            (all.iter().map(|r| of(r).ln()).sum::<f64>() / all.len() as f64).exp()
         };
-        say(&format!("{name:<36} {} {ratio}", cells.join(" |")));
+        let worst = |of: fn(&(f64, f64)) -> f64| all.iter().map(of).fold(0.0, f64::max);
+        text += &format!(
+            "\nGeometric mean: latency {:.3}, CPU {:.3}; worst: latency {:.2}, CPU {:.2}.\n",
+            mean(|r| r.0),
+            mean(|r| r.1),
+            worst(|r| r.0),
+            worst(|r| r.1)
+        );
     }
-    if ratios.is_empty() {
-        return;
-    }
-    let mean = |of: fn(&(f64, f64, f64)) -> f64| {
-        (ratios.iter().map(|r| of(r).ln()).sum::<f64>() / ratios.len() as f64).exp()
-    };
-    let worst = |of: fn(&(f64, f64, f64)) -> f64| ratios.iter().map(of).fold(0.0, f64::max);
-    say(&format!(
-        "geometric mean: latency {:.3}, CPU {:.3}; worst: latency {:.2}, CPU {:.2}",
-        mean(|r| r.0),
-        mean(|r| r.1),
-        worst(|r| r.0),
-        worst(|r| r.1)
-    ));
     let peak =
         |nth: usize| rows.iter().map(|(_, figures)| figures[nth].peak_bytes).max().unwrap_or(0) as f64 / 1e6;
     let peaks: Vec<String> =
         (0..programs.len()).map(|nth| format!("{} {:.1} MB", names[nth], peak(nth))).collect();
-    say(&format!("most memory of a query: {}", peaks.join(", ")));
+    text + &format!("Most memory of a query: {}.\n", peaks.join(", "))
+}
+
+/// Prints the outcome, and writes it where the results go.
+fn publish(work: &Workload, text: &str) -> Result<()> {
+    say(text);
+    let Some(dir) = &work.results else { return Ok(()) };
+    std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    let text = format!(
+        "# {}\n\n{text}\nCommit {}, {}. Repeat with `cargo run --release -p bench -- {}`.\n",
+        work.name,
+        crate::commit(),
+        crate::report::machine(),
+        given.join(" ")
+    );
+    std::fs::write(dir.join(format!("{}.md", work.name)), text)?;
+    Ok(())
 }
 
 /// All panels at once, as a browser asks for them (six connections), cold and then warm.
 fn dashboard(work: &Workload, programs: &mut [Program]) -> Result<()> {
     let panels = panels(work);
+    let mut text = String::new();
     for program in programs {
         let address = program.server.address.clone();
         let look = |nocache: bool| -> Result<(f64, f64)> {
@@ -526,14 +575,14 @@ fn dashboard(work: &Workload, programs: &mut [Program]) -> Result<()> {
         let mut warm: Vec<(f64, f64)> = (0..TURNS).map(|_| look(false)).collect::<Result<_>>()?;
         warm.sort_by(|a, b| a.0.total_cmp(&b.0));
         let warm = warm[TURNS / 2];
-        say(&format!(
-            "{}: {PANELS} panels cold {:.0} ms ({:.0} ms of CPU), warm {:.0} ms ({:.0} ms of CPU)",
+        text += &format!(
+            "- {}: {PANELS} panels cold {:.0} ms ({:.0} ms of CPU), warm {:.0} ms ({:.0} ms of CPU)\n",
             program.server.kind.name(),
             cold.0,
             cold.1,
             warm.0,
             warm.1
-        ));
+        );
     }
-    Ok(())
+    publish(work, &text)
 }

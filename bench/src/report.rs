@@ -131,7 +131,8 @@ pub(crate) fn write(
     Ok(())
 }
 
-fn machine() -> String {
+/// The processor.
+pub(crate) fn machine() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu
         .lines()

@@ -71,7 +71,7 @@ pub use live::{Live, LiveConfig, rfc3339};
 pub use metrics::Metrics;
 pub use params::parse_time;
 pub use query::active::{ActiveQueries, ActiveQuery};
-pub use query::log::QueryLog;
+pub use query::log::{QueryLog, QueryLogFile};
 pub use query::stamps::{StampedAppender, WriteStamps};
 pub use server::{BuildInfo, Command, CommandRequest, ListenError, Listener, Parts, Phase};
 

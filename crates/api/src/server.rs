@@ -80,7 +80,7 @@ pub struct Parts {
     /// The list of running queries.
     pub active_queries: Arc<ActiveQueries>,
     /// The log of finished queries.
-    pub query_log: QueryLog,
+    pub query_log: Arc<QueryLog>,
     /// Takes what other agents push over HTTP.
     pub push: Arc<ingest::Push>,
     /// Groups of batch jobs' metrics.

@@ -50,6 +50,14 @@ impl Labels {
         Some(Self(bytes.into()))
     }
 
+    /// From bytes that are known to be canonical: texts of pairs that were checked when they were stored, ascending by name.
+    ///
+    /// Other bytes make a set whose use panics.
+    pub fn from_canonical(bytes: &[u8]) -> Self {
+        debug_assert!(Self::from_encoded(bytes).is_some(), "the bytes are not canonical");
+        Self(bytes.into())
+    }
+
     /// The canonical encoding; see the module's documentation.
     pub fn as_encoded(&self) -> &[u8] {
         &self.0
@@ -57,7 +65,10 @@ impl Labels {
 
     /// The value of `name`, `None` when the set lacks it.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find_map(|(n, v)| (n == name).then_some(v))
+        // Names ascend.
+        let (_, value) =
+            self.raw().find(|(n, _)| *n >= name.as_bytes()).filter(|(n, _)| *n == name.as_bytes())?;
+        Some(text(value))
     }
 
     /// The metric name, `""` when there is none.
@@ -67,12 +78,17 @@ impl Labels {
 
     /// The pairs, ascending by name.
     pub fn iter(&self) -> Iter<'_> {
-        Iter { rest: &self.0 }
+        Iter { rest: Raw { rest: &self.0 } }
+    }
+
+    /// The pairs as bytes: to compare them, nobody need know that they are text.
+    fn raw(&self) -> Raw<'_> {
+        Raw { rest: &self.0 }
     }
 
     /// How many labels.
     pub fn len(&self) -> usize {
-        self.iter().count()
+        self.raw().count()
     }
 
     /// Whether there is no label.
@@ -105,10 +121,10 @@ impl Labels {
     pub fn fingerprint(&self) -> u64 {
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
         let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        for (name, value) in self.iter() {
-            name.bytes().for_each(&mut add);
+        for (name, value) in self.raw() {
+            name.iter().copied().for_each(&mut add);
             add(0xff);
-            value.bytes().for_each(&mut add);
+            value.iter().copied().for_each(&mut add);
             add(0xff);
         }
         hash
@@ -136,7 +152,7 @@ impl PartialOrd for Labels {
 impl Ord for Labels {
     /// By name, then value, pair by pair; a prefix sorts first. The order of Prometheus' `labels.Compare`.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        self.raw().cmp(other.raw())
     }
 }
 
@@ -213,28 +229,44 @@ impl schemars::JsonSchema for Labels {
 /// Pairs of a [`Labels`], ascending by name.
 #[derive(Clone, Debug)]
 pub struct Iter<'a> {
-    rest: &'a [u8],
+    rest: Raw<'a>,
 }
 
 impl<'a> Iterator for Iter<'a> {
     type Item = (&'a str, &'a str);
     fn next(&mut self) -> Option<Self::Item> {
+        let (name, value) = self.rest.next()?;
+        Some((text(name), text(value)))
+    }
+}
+
+/// Pairs as bytes, ascending by name.
+#[derive(Clone, Debug)]
+struct Raw<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Raw<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
         }
-        let mut text = || {
-            let bytes = take(&mut self.rest).expect("the encoding was checked when the set was built");
-            std::str::from_utf8(bytes).expect("the encoding was checked when the set was built")
-        };
-        Some((text(), text()))
+        let mut bytes = || take(&mut self.rest).expect("the encoding was checked when the set was built");
+        Some((bytes(), bytes()))
     }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("the encoding was checked when the set was built")
 }
 
 /// Iterates the pairs of bytes that [`encode_pair`] wrote, without building a set.
 ///
 /// The bytes must be canonical, as in a batch's arena; else the iterator panics.
 pub fn iter_encoded(bytes: &[u8]) -> Iter<'_> {
-    Iter { rest: bytes }
+    Iter { rest: Raw { rest: bytes } }
 }
 
 /// Appends one pair in the canonical encoding. Call in ascending order of names, never with an empty value.

@@ -3,7 +3,7 @@
 //! Every seam takes the tenant first and works on batches, so that a boxed future is paid once a batch. A dropped future
 //! cancels the work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -76,12 +76,44 @@ pub trait SeriesSet: Send + Sync {
     /// The labels of series `index`.
     fn labels(&self, index: usize) -> Labels;
 
+    /// Groups of series whose labels agree in the names that `keep` accepts. A set that knows its labels as numbers finds
+    /// them without making label sets.
+    fn group(&self, keep: &dyn Fn(&str) -> bool) -> Grouped {
+        let mut grouped = Grouped::default();
+        let mut known = HashMap::new();
+        for index in 0..self.len() {
+            grouped.add(self.labels(index).filtered(keep), &mut known);
+        }
+        grouped
+    }
+
     /// Clears `out` and fills it with the samples of series `index` with `start < time <= end` of the select; more on
     /// either side is allowed.
     ///
     /// # Errors
     /// `Corrupt` when stored data is damaged.
     fn read(&self, index: usize, out: &mut Samples) -> Result<(), SeamError>;
+}
+
+/// Series in groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grouped {
+    /// Of each series: the number of its group. Groups are numbered from 0 on, in the order of their first series.
+    pub ids: Vec<u32>,
+    /// Of each group: the labels that its series have in common.
+    pub labels: Vec<Labels>,
+}
+
+impl Grouped {
+    /// Adds a series with these labels to its group. `known` has the groups by their labels.
+    pub fn add(&mut self, labels: Labels, known: &mut HashMap<Labels, u32>) {
+        let next = self.labels.len() as u32;
+        let id = *known.entry(labels).or_insert_with_key(|labels| {
+            self.labels.push(labels.clone());
+            next
+        });
+        self.ids.push(id);
+    }
 }
 
 /// What a selector found.

@@ -7,14 +7,10 @@
 #[inline]
 pub fn add(x: f64, sum: f64, lost: f64) -> (f64, f64) {
     let total = sum + x;
-    let lost = if total.is_infinite() {
-        0.0
-    } else if sum.abs() >= x.abs() {
-        lost + ((sum - total) + x)
-    } else {
-        lost + ((x - total) + sum)
-    };
-    (total, lost)
+    // Selections rather than branches: several sums are added up side by side.
+    let (large, small) = if sum.abs() >= x.abs() { (sum, x) } else { (x, sum) };
+    let more = lost + ((large - total) + small);
+    (total, if total.is_infinite() { 0.0 } else { more })
 }
 
 /// The compensated sum of `values`; infinities win over the compensation.

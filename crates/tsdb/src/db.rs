@@ -1,6 +1,6 @@
 //! The database: opens and recovers the data folder, and hands batches and queries to their tenant.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -275,14 +275,16 @@ impl Db {
         &self,
         tenant: &TenantId,
         limit: usize,
-        fill: impl FnOnce(&Tenant, &mut BTreeSet<String>) -> Result<Vec<String>>,
+        fill: impl FnOnce(&Tenant, &mut Vec<String>) -> Result<Vec<String>>,
     ) -> Result<Names> {
-        let mut found = BTreeSet::new();
+        let mut names = Vec::new();
         let mut warnings = match self.tenant(tenant) {
-            Some(tenant) => fill(&tenant, &mut found)?,
+            Some(tenant) => fill(&tenant, &mut names)?,
             None => Vec::new(),
         };
-        let mut names: Vec<String> = found.into_iter().collect();
+        // Head and blocks give runs that are sorted, or nearly so, which this sort makes use of.
+        names.sort();
+        names.dedup();
         if limit > 0 && names.len() > limit {
             names.truncate(limit);
             warnings.push(query::TRUNCATED.to_owned());

@@ -1,19 +1,20 @@
 //! Queries: one tenant's head and blocks as one set of series.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hashbrown::HashMap;
 use model::budget::Reservation;
-use model::seam::{Select, Selected, SeriesExemplars, SeriesSet, TimeRange};
+use model::seam::{Grouped, Select, Selected, SeriesExemplars, SeriesSet, TimeRange};
 use model::{Budget, Labels, Matcher, Samples, SeamError, Selector, Timestamp};
 
 use crate::block::{Block, BlockMeta, BlockSeries, Tier};
 use crate::compact;
 use crate::error::Result;
 use crate::head::group::mix;
-use crate::head::select::{GroupSnapshot, HeadSelected, HeadSeries, append, retain, times_hash};
+use crate::head::names::Names;
+use crate::head::select::{GroupSnapshot, HeadSelected, append, join, retain, times_hash};
 use crate::tenant::Tenant;
 use crate::tiers::{self, Sources, View};
 
@@ -25,6 +26,10 @@ pub(crate) const TRUNCATED: &str = "results truncated due to limit";
 pub(crate) struct DbSeries {
     groups: Vec<Arc<GroupSnapshot>>,
     series: Vec<Found>,
+    /// Labels of the series that are in the head, which come first.
+    names: Names,
+    /// Labels of the others.
+    others: Vec<Labels>,
     /// Series of blocks, by series and then rank of the block.
     in_blocks: Vec<BlockSeries>,
     range: Option<TimeRange>,
@@ -37,7 +42,6 @@ pub(crate) struct DbSeries {
 }
 
 struct Found {
-    labels: Labels,
     /// Group (index into `groups`) and column in the head.
     head: Option<(u32, u32)>,
     /// Where its series in blocks end in `in_blocks`; they start where those of the series before end.
@@ -78,23 +82,32 @@ impl SeriesSet for DbSeries {
     }
 
     fn labels(&self, index: usize) -> Labels {
-        self.series[index].labels.clone()
+        match index.checked_sub(self.names.len()) {
+            None => self.names.labels(index),
+            Some(other) => self.others[other].clone(),
+        }
+    }
+
+    fn group(&self, keep: &dyn Fn(&str) -> bool) -> Grouped {
+        let mut grouped = self.names.group(keep);
+        if !self.others.is_empty() {
+            let numbered = grouped.labels.iter().cloned().zip(0..);
+            let mut known = numbered.collect();
+            self.others.iter().for_each(|labels| grouped.add(labels.filtered(keep), &mut known));
+        }
+        grouped
     }
 
     fn read(&self, index: usize, out: &mut Samples) -> std::result::Result<(), SeamError> {
         out.clear();
         let found = &self.series[index];
         let from = index.checked_sub(1).map_or(0, |before| self.series[before].blocks_end);
+        let range = self.range.unwrap_or(TimeRange { start: Timestamp::MIN, end: Timestamp::MAX });
         for (nth, series) in self.in_blocks[from..found.blocks_end].iter().enumerate() {
-            let range = self.range.unwrap_or(TimeRange { start: Timestamp::MIN, end: Timestamp::MAX });
-            if nth == 0 {
-                series.read(range, out)?;
-            } else {
-                let mut part = Samples::default();
-                series.read(range, &mut part)?;
-                part.times_id = mix(out.times_id, part.times_id);
-                append(out, part);
-            }
+            let before = out.times.len();
+            let id = series.append(range, out)?;
+            out.times_id = if nth == 0 { id } else { mix(out.times_id, id) };
+            join(out, before);
         }
         if let Some((group, column)) = found.head {
             let read = |out: &mut Samples| {
@@ -142,7 +155,7 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
     let tombstones = Arc::clone(&tenant.tombstones.read());
     let min_valid = tenant.head.min_valid.load(Ordering::Relaxed);
     let blocks = tenant.blocks.list();
-    let HeadSelected { groups, series: in_head } = head;
+    let HeadSelected { groups, series: in_head, names } = head;
     let mut series = Vec::with_capacity(in_head.len());
     let mut warnings = Vec::new();
     let mut numbered: Vec<(u32, BlockSeries)> = Vec::new();
@@ -169,19 +182,15 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
     let hasher = tenant.head.hasher;
     let mut by_hash: HashMap<u128, u32> = HashMap::new();
     if !overlapping.is_empty() {
-        let hash = |found: &HeadSeries| hasher.hash(found.labels.as_encoded());
-        by_hash = in_head.iter().enumerate().map(|(at, found)| (hash(found), at as u32)).collect();
+        by_hash = in_head.iter().enumerate().map(|(at, found)| (found.hash, at as u32)).collect();
     }
-    for found in in_head {
-        let deleted = tombstones.ranges(&found.labels);
-        series.push(Found {
-            labels: found.labels,
-            head: Some((found.group, found.column)),
-            blocks_end: 0,
-            tiers_end: 0,
-            deleted,
-        });
+    for (at, found) in in_head.into_iter().enumerate() {
+        let deleted = if tombstones.0.is_empty() { Vec::new() } else { tombstones.ranges(&names.labels(at)) };
+        let head = Some((found.group, found.column));
+        series.push(Found { head, blocks_end: 0, tiers_end: 0, deleted });
     }
+    let mut others = Vec::new();
+    let mut encoded = Vec::new();
     for block in overlapping {
         let found = match block.select(&select.matchers, range) {
             Ok(found) => found,
@@ -192,16 +201,19 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
         };
         charge(found.len() as u64 * 64)?;
         for one in found {
-            let labels = one.labels()?;
-            let hash = hasher.hash(labels.as_encoded());
+            encoded.clear();
+            one.encode_labels(&mut encoded)?;
+            let hash = hasher.hash(&encoded);
             let at = match by_hash.get(&hash) {
                 Some(&at) => at,
                 None if limit > 0 && series.len() >= limit => continue,
                 None => {
-                    charge((labels.as_encoded().len() + size_of::<Found>() + 32) as u64)?;
+                    charge((encoded.len() + size_of::<Found>() + 48) as u64)?;
+                    let labels = one.labels()?;
                     let deleted = tombstones.ranges(&labels);
+                    others.push(labels);
                     by_hash.insert(hash, series.len() as u32);
-                    series.push(Found { labels, head: None, blocks_end: 0, tiers_end: 0, deleted });
+                    series.push(Found { head: None, blocks_end: 0, tiers_end: 0, deleted });
                     series.len() as u32 - 1
                 }
             };
@@ -236,8 +248,9 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
     }
     let in_tiers = of_tiers.into_iter().map(|(_, part)| part).collect();
     let range = Some(range);
+    let _held = Some(held);
     let series =
-        DbSeries { groups, series, in_blocks, range, min_valid, in_tiers, sources, _held: Some(held) };
+        DbSeries { groups, series, names, others, in_blocks, range, min_valid, in_tiers, sources, _held };
     Ok(Selected { series: Arc::new(series), warnings })
 }
 
@@ -257,7 +270,7 @@ pub(crate) fn series(
     let mut warnings = Vec::new();
     for selector in selectors {
         let head = tenant.head.select(selector, range.start.ms(), range.end.ms(), 0, &mut |_| Ok(()))?;
-        found.extend(head.series.into_iter().map(|s| s.labels));
+        found.extend((0..head.names.len()).map(|at| head.names.labels(at)));
         for block in tenant.blocks.list().iter() {
             match block.series(selector, range) {
                 Ok(series) => found.extend(series),
@@ -286,7 +299,7 @@ pub(crate) fn label_names(
     tenant: &Tenant,
     selectors: &[Selector],
     range: TimeRange,
-    into: &mut BTreeSet<String>,
+    into: &mut Vec<String>,
 ) -> Result<Vec<String>> {
     tenant.head.label_names(selectors, range.start.ms(), range.end.ms(), into);
     Ok(of_blocks(tenant, selectors, range, into, |block, selector| block.label_names(selector)))
@@ -301,7 +314,7 @@ pub(crate) fn label_values(
     name: &str,
     selectors: &[Selector],
     range: TimeRange,
-    into: &mut BTreeSet<String>,
+    into: &mut Vec<String>,
 ) -> Result<Vec<String>> {
     tenant.head.label_values(name, selectors, range.start.ms(), range.end.ms(), into);
     Ok(of_blocks(tenant, selectors, range, into, |block, selector| block.label_values(name, selector)))
@@ -312,7 +325,7 @@ fn of_blocks(
     tenant: &Tenant,
     selectors: &[Selector],
     range: TimeRange,
-    into: &mut BTreeSet<String>,
+    into: &mut Vec<String>,
     names: impl Fn(&Block, &[Matcher]) -> Result<Vec<String>>,
 ) -> Vec<String> {
     let all = [Vec::new()];

@@ -75,7 +75,8 @@ impl Querier for Db {
         range: TimeRange,
         limit: usize,
     ) -> BoxFuture<'a, Result<Names, SeamError>> {
-        Box::pin(async move { Ok(block(|| Db::label_names(self, tenant, selectors, range, limit))?) })
+        let run = move || Db::label_names(self, tenant, selectors, range, limit);
+        Box::pin(async move { Ok(if selectors.is_empty() { run() } else { block(run) }?) })
     }
 
     fn label_values<'a>(
@@ -86,7 +87,8 @@ impl Querier for Db {
         range: TimeRange,
         limit: usize,
     ) -> BoxFuture<'a, Result<Names, SeamError>> {
-        Box::pin(async move { Ok(block(|| Db::label_values(self, tenant, name, selectors, range, limit))?) })
+        let run = move || Db::label_values(self, tenant, name, selectors, range, limit);
+        Box::pin(async move { Ok(if selectors.is_empty() { run() } else { block(run) }?) })
     }
 
     fn metadata<'a>(

@@ -31,7 +31,7 @@ pub(crate) struct Queries {
     cache: Cache,
     stamps: Arc<WriteStamps>,
     active: Arc<ActiveQueries>,
-    log: QueryLog,
+    log: Arc<QueryLog>,
     metrics: Metrics,
     deleted_until: Arc<dyn Fn() -> i64 + Send + Sync>,
 }
@@ -44,7 +44,7 @@ pub(crate) struct Made {
     pub(crate) eval_options: EvalOptions,
     pub(crate) stamps: Arc<WriteStamps>,
     pub(crate) active: Arc<ActiveQueries>,
-    pub(crate) log: QueryLog,
+    pub(crate) log: Arc<QueryLog>,
     pub(crate) metrics: Metrics,
     /// Up to which time, in milliseconds, samples may have been deleted because of their age or the space they take.
     pub(crate) deleted_until: Arc<dyn Fn() -> i64 + Send + Sync>,

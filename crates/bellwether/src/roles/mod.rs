@@ -210,7 +210,8 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
 
     let live = api::Live::new(live_config(&config, &url, &*clock), Arc::clone(&clock));
     let active_queries = active_queries(settings)?;
-    let query_log = query_log(&config)?;
+    let slow = settings.query.slow_threshold.to_std();
+    let query_log = Arc::new(api::QueryLog::new(slow, query_log_file(&config)?));
     forward.reload(forward::destinations(&config.prometheus)?).await?;
     let push = push::Receivers::open(&config, &gate, &clock, &metrics.ingest, seed(started)).await?;
     let (commands, mut asked) = mpsc::channel::<CommandRequest>(COMMANDS);
@@ -240,7 +241,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         live: Arc::clone(&live),
         stamps,
         active_queries,
-        query_log,
+        query_log: Arc::clone(&query_log),
         registry: Arc::clone(&registry),
         metrics: metrics.api.clone(),
         remote_write: ingest::remote_write::Receiver::new(
@@ -271,6 +272,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         clock,
         agents,
         collector: collector.as_ref().map(|running| Arc::clone(&running.collector)),
+        query_log,
         _logs: logs,
     };
     loop {
@@ -333,6 +335,7 @@ struct Running {
     clock: Arc<dyn Clock>,
     agents: Option<collect::Agents>,
     collector: Option<Arc<clients::Collector>>,
+    query_log: Arc<api::QueryLog>,
     /// Run until the server ends.
     _logs: Option<sources::logs::Logs>,
 }
@@ -359,6 +362,7 @@ impl Running {
         let rule_files = load_rules(&config)?;
         let routes = alert_routes(config.settings.alerts.config_file.as_deref())?;
         let destinations = forward::destinations(&config.prometheus)?;
+        let query_log_file = query_log_file(&config)?;
         if let Some(agents) = &self.agents {
             agents.reload(&config.settings.sources.agents).await?;
         }
@@ -370,6 +374,7 @@ impl Running {
         self.forward.reload(destinations).await?;
         self.push.reload(push::otlp_options(&config.prometheus.otlp));
         self.ruler.load(&rule_files, rule_settings(&config, &self.url)).await;
+        self.query_log.replace(query_log_file);
         self.live.reloaded(Some(live_config(&config, &self.url, &*self.clock)));
         Ok(())
     }
@@ -402,17 +407,14 @@ fn active_queries(settings: &crate::config::Settings) -> anyhow::Result<Arc<api:
     Ok(queries)
 }
 
-/// Opens the log of finished queries.
-fn query_log(config: &Config) -> anyhow::Result<api::QueryLog> {
-    let file =
-        config.prometheus.global.query_log_file.as_deref().filter(|path| !path.is_empty()).map(Path::new);
-    let slow = config.settings.query.slow_threshold.to_std();
-    api::QueryLog::open(slow, file).with_context(|| {
-        format!(
-            "cannot open global.query_log_file {}",
-            file.map(|f| f.display().to_string()).unwrap_or_default()
-        )
-    })
+/// Opens the file of finished queries, when there is one; anew at each reload, so that it can be rotated.
+fn query_log_file(config: &Config) -> anyhow::Result<Option<api::QueryLogFile>> {
+    let path = config.prometheus.global.query_log_file.as_deref().filter(|path| !path.is_empty());
+    let open = |path: &str| {
+        let file = api::QueryLogFile::open(Path::new(path));
+        file.with_context(|| format!("cannot open global.query_log_file {path}"))
+    };
+    path.map(open).transpose()
 }
 
 /// Creates the data folder for its owner alone; one that exists stays as it is.

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use model::Labels;
+use model::seam::Grouped;
 
 use super::error::Error;
-use super::labels::Ids;
 use super::matrix::{Matrix, Meta, Row, RowView, bit, count_ones, ones, set_bit};
 use super::stream::{BATCH, Stream};
-use super::{Evaluator, Scalar, choose, stream};
+use super::{Context, Evaluator, Scalar, choose, stream};
 use crate::annotations::{Annotations, Message, Operation};
 use crate::ast::{AggregateOp, Span};
 use crate::histogram as hist;
@@ -30,19 +30,8 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub(super) fn of(metas: &[Meta], grouping: &[String], without: bool) -> Self {
-        let mut ids = if without { Ids::without(grouping) } else { Ids::by(grouping) };
-        let mut labels = Vec::new();
-        let all: Vec<u32> = metas
-            .iter()
-            .map(|meta| {
-                let (id, new) = ids.id(&meta.labels);
-                if new {
-                    labels.push(ids.subset(&meta.labels));
-                }
-                id
-            })
-            .collect();
+    pub(super) fn of(context: &Context<'_>, stream: &Stream, grouping: &[String], without: bool) -> Self {
+        let Grouped { ids: all, labels } = stream.metas.group(context, &stream.source, grouping, without);
         // A counting sort: stable, and linear.
         let mut starts = vec![0u32; labels.len() + 1];
         all.iter().for_each(|&id| starts[id as usize + 1] += 1);
@@ -95,8 +84,67 @@ impl Evaluator<'_, '_> {
         ) {
             return self.choose(*op, &stream, &param, grouping, *without, node, param_span);
         }
-        let groups = Groups::of(&stream.metas, grouping, *without);
-        self.grouped(*op, &stream, &groups, &param, input_span)
+        let groups = Groups::of(self.context, &stream, grouping, *without);
+        match few_tasks(*op, &groups, stream.steps) {
+            Some(tasks) => self.grouped_in_place(*op, &stream, &groups, tasks, &param, input_span),
+            None => self.grouped(*op, &stream, &groups, &param, input_span),
+        }
+    }
+
+    /// Few groups: series are read in the order of the storage, where neighbours share their times and more, and each task has
+    /// a partial result of every group.
+    fn grouped_in_place(
+        &mut self,
+        op: AggregateOp,
+        stream: &Stream,
+        groups: &Groups,
+        tasks: usize,
+        param: &Scalar,
+        span: Span,
+    ) -> Result<Matrix, Error> {
+        let (context, steps, series) = (self.context, stream.steps, groups.ids.len());
+        let batch = series.div_ceil(tasks);
+        let _hold = context.reserve(Matrix::bytes(groups.labels.len() * (tasks + 1), steps * 2))?;
+        let parts = stream::parallel(self, stream, tasks, |worker, task| {
+            let mut states: Vec<Option<State>> = Vec::new();
+            states.resize_with(groups.labels.len(), || None);
+            for index in (task * batch).min(series)..((task + 1) * batch).min(series) {
+                if index % BATCH == 0 {
+                    context.check()?;
+                }
+                worker.fill(context, stream, index)?;
+                let state = states[groups.ids[index] as usize].get_or_insert_with(|| State::new(op, steps));
+                let of = Series { context, stream, index };
+                state.add(&of, worker.row.view(), span, &mut worker.annotations);
+            }
+            Ok(states)
+        })?;
+        let mut annotations = Annotations::default();
+        let mut all: Vec<Option<State>> = Vec::new();
+        for part in parts {
+            if all.is_empty() {
+                all = part;
+                continue;
+            }
+            for (mine, other) in all.iter_mut().zip(part) {
+                match (mine.as_mut(), other) {
+                    (_, None) => {}
+                    (None, other) => *mine = other,
+                    (Some(mine), Some(other)) => mine.merge(other, span, &mut annotations),
+                }
+            }
+        }
+        let mut result = Matrix::new(steps);
+        for (state, labels) in all.into_iter().zip(&groups.labels) {
+            if let Some(state) = state {
+                state.finish(labels.clone(), param, span, &mut annotations, &mut result);
+            }
+        }
+        let mut hold = context.reserve(Matrix::bytes(result.len(), steps))?;
+        context.hold(&mut hold, result.samples())?;
+        result.hold.merge(hold);
+        self.annotations.merge(annotations);
+        Ok(result)
     }
 
     fn grouped(
@@ -140,9 +188,9 @@ impl Evaluator<'_, '_> {
                     current = Some((group, State::new(op, steps)));
                 }
                 worker.fill(context, stream, index)?;
-                let meta = &stream.metas[index];
                 if let Some((_, state)) = &mut current {
-                    state.add(meta, worker.row.view(), span, &mut worker.annotations);
+                    let series = Series { context, stream, index };
+                    state.add(&series, worker.row.view(), span, &mut worker.annotations);
                 }
             }
             if let Some(full) = current.take() {
@@ -189,6 +237,42 @@ impl Evaluator<'_, '_> {
         }
         self.annotations.merge(annotations);
         Ok(result)
+    }
+}
+
+/// Bytes that the partial results of all tasks may take.
+const PARTIAL_BYTES: u64 = 32 << 20;
+
+/// Into how many tasks series are cut when each task has all groups; `None` when that would take much memory, and series are
+/// better put in the order of their groups. It does not depend on the number of threads, so that answers repeat.
+fn few_tasks(op: AggregateOp, groups: &Groups, steps: usize) -> Option<usize> {
+    const FEWEST: usize = 4;
+    let (series, groups) = (groups.ids.len(), groups.labels.len());
+    // The values of all series of a group are kept.
+    if op == AggregateOp::Quantile || groups == 0 || series < groups * 16 {
+        return None;
+    }
+    let of_task = Matrix::bytes(groups, steps * 2).max(1);
+    let most = usize::try_from(PARTIAL_BYTES / of_task).unwrap_or(usize::MAX);
+    // Long series are worth several threads even when they are few.
+    (most >= FEWEST).then(|| series.div_ceil(BATCH).clamp(FEWEST, most.min(64)))
+}
+
+/// A series whose values are added.
+struct Series<'a> {
+    context: &'a Context<'a>,
+    stream: &'a Stream,
+    index: usize,
+}
+
+impl Series<'_> {
+    fn drops_name(&self) -> bool {
+        self.stream.metas.drops_name(self.index)
+    }
+
+    fn metric_name(&self) -> String {
+        let labels = self.stream.metas.labels(self.context, &self.stream.source, self.index);
+        labels.metric_name().to_owned()
     }
 }
 
@@ -244,24 +328,24 @@ impl State {
         }
     }
 
-    fn add(&mut self, meta: &Meta, row: RowView<'_>, span: Span, annotations: &mut Annotations) {
+    fn add(&mut self, series: &Series<'_>, row: RowView<'_>, span: Span, annotations: &mut Annotations) {
         if row.is_empty() {
             return;
         }
         if row.histograms.is_empty() {
-            self.drop_name |= meta.drop_name;
+            self.drop_name |= series.drops_name();
             self.add_floats(row);
             return;
         }
         match self.op {
             // One sample is like another.
             AggregateOp::Count | AggregateOp::Group => {
-                self.drop_name |= meta.drop_name;
+                self.drop_name |= series.drops_name();
                 self.add_floats(RowView { histograms: &[], ..row });
             }
             AggregateOp::Sum | AggregateOp::Avg => {
-                self.drop_name |= meta.drop_name;
-                self.add_histograms(meta, row, span, annotations);
+                self.drop_name |= series.drops_name();
+                self.add_histograms(series, row, span, annotations);
             }
             op => {
                 let aggregation = op.as_str();
@@ -270,7 +354,7 @@ impl State {
                 row.copy_to(&mut floats);
                 floats.drop_histograms();
                 if !floats.view().is_empty() {
-                    self.drop_name |= meta.drop_name;
+                    self.drop_name |= series.drops_name();
                     self.add_floats(floats.view());
                 }
             }
@@ -339,7 +423,13 @@ impl State {
         }
     }
 
-    fn add_histograms(&mut self, meta: &Meta, row: RowView<'_>, span: Span, annotations: &mut Annotations) {
+    fn add_histograms(
+        &mut self,
+        series: &Series<'_>,
+        row: RowView<'_>,
+        span: Span,
+        annotations: &mut Annotations,
+    ) {
         self.begin_histograms();
         let mut floats = Row::default();
         row.copy_to(&mut floats);
@@ -369,7 +459,7 @@ impl State {
             };
             if failed {
                 *state = Some(HistogramState::Incompatible);
-                let metric = meta.labels.metric_name().to_owned();
+                let metric = series.metric_name();
                 annotations.add(Message::MixedExponentialCustomHistograms { metric }, span);
             }
         }

@@ -71,7 +71,7 @@ impl Evaluator<'_, '_> {
                 crate::number::go_g(max)
             )));
         }
-        let groups = Groups::of(&stream.metas, grouping, without);
+        let groups = Groups::of(self.context, stream, grouping, without);
         let series = stream.metas.len();
         let ks: Vec<usize> =
             params.iter().map(|&k| if k < 1.0 { 0 } else { (k as usize).min(series) }).collect();
@@ -81,11 +81,11 @@ impl Evaluator<'_, '_> {
     /// Series whose labels' hash lies in the wanted part of all hashes, so that equal label sets are always chosen alike
     /// and `r` and `r − 1` complement each other.
     fn by_ratio(&mut self, stream: &Stream, ratios: &[f64]) -> Result<Matrix, Error> {
-        let offsets: Vec<f64> = stream
-            .metas
-            .iter()
-            .map(|meta| xxh64(meta.labels.as_encoded(), 0) as f64 / u64::MAX as f64)
-            .collect();
+        let offset = |index: usize| {
+            let labels = stream.metas.labels(self.context, &stream.source, index);
+            xxh64(labels.as_encoded(), 0) as f64 / u64::MAX as f64
+        };
+        let offsets: Vec<f64> = (0..stream.metas.len()).map(offset).collect();
         let keeps = |offset: f64, ratio: f64| {
             let ratio = ratio.clamp(-1.0, 1.0);
             if ratio >= 0.0 { offset < ratio } else { offset >= 1.0 + ratio }
@@ -107,7 +107,7 @@ impl Evaluator<'_, '_> {
                     }
                 }
                 worker.row.mask(|word| mask[word]);
-                part.push(stream.metas[index].clone(), worker.row.view());
+                part.push(stream.metas.get(context, &stream.source, index), worker.row.view());
             }
             context.hold(&mut hold, part.samples())?;
             part.hold.merge(hold);
@@ -171,7 +171,7 @@ impl Evaluator<'_, '_> {
             let mut worker = stream::Worker::new(1, false);
             for index in order {
                 worker.fill(context, stream, index as usize)?;
-                result.push(stream.metas[index as usize].clone(), worker.row.view());
+                result.push(stream.metas.get(context, &stream.source, index as usize), worker.row.view());
             }
             return Ok(result);
         }
@@ -193,7 +193,7 @@ impl Evaluator<'_, '_> {
             worker.fill(context, stream, index as usize)?;
             let mask = &chosen[&index];
             worker.row.mask(|word| mask[word]);
-            result.push(stream.metas[index as usize].clone(), worker.row.view());
+            result.push(stream.metas.get(context, &stream.source, index as usize), worker.row.view());
         }
         context.hold(&mut hold, result.samples())?;
         result.hold.merge(hold);

@@ -197,16 +197,24 @@ fn fill_factors(input: &Input<'_>, per_second: f64, factors: &mut Vec<Factor>) {
     factors.clear();
     factors.reserve(input.bounds.low.len());
     let (mut start, mut end) = input.first_range;
+    // Where samples come at a steady pace most windows look alike: what lies around and between their samples decides.
+    let mut last = ((0, 0, 0), Factor::default());
     for (&low, &high) in input.bounds.low.iter().zip(&input.bounds.high) {
         factors.push(if low + 1 < high {
-            let (first, last) = (times[low as usize], times[high as usize - 1]);
-            let gaps = f64::from(high - 1 - low);
-            let window = Extrapolation { first, last, gaps, counter: None, start: None };
-            Factor {
-                factor: window.factor(start, end) / per_second,
-                sampled: (last - first) as f64 / 1000.0,
-                to_start: window.to_start(start),
+            let (first_time, last_time) = (times[low as usize], times[high as usize - 1]);
+            let shape = (first_time - start, end - last_time, high - low);
+            if last.0 != shape {
+                let gaps = f64::from(high - 1 - low);
+                let window =
+                    Extrapolation { first: first_time, last: last_time, gaps, counter: None, start: None };
+                let factor = Factor {
+                    factor: window.factor(start, end) / per_second,
+                    sampled: (last_time - first_time) as f64 / 1000.0,
+                    to_start: window.to_start(start),
+                };
+                last = (shape, factor);
             }
+            last.1
         } else {
             Factor::default()
         });

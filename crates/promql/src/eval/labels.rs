@@ -135,14 +135,15 @@ impl Evaluator<'_, '_> {
     ) -> Result<Value, Error> {
         let vector = self.vector(input)?;
         let mut stream = self.stream(vector, grid);
-        for meta in &mut stream.metas {
+        let metas = stream.metas.make(self.context, &stream.source);
+        for meta in metas.iter_mut() {
             if let Some((labels, named)) = change(&meta.labels) {
                 meta.labels = labels;
                 meta.drop_name &= !named;
             }
         }
-        let mut seen = std::collections::HashSet::with_capacity(stream.metas.len());
-        let unique = stream.metas.iter().all(|meta| seen.insert(&meta.labels));
+        let mut seen = std::collections::HashSet::with_capacity(metas.len());
+        let unique = metas.iter().all(|meta| seen.insert(&meta.labels));
         if unique {
             return Ok(Value::Vector(Vector::Lazy(Arc::new(stream))));
         }

@@ -28,6 +28,7 @@ mod instant;
 mod kernels;
 mod labels;
 pub(crate) mod matrix;
+mod metas;
 mod range;
 mod sorting;
 mod stream;
@@ -43,6 +44,7 @@ use model::seam::Selected;
 
 use self::error::Error;
 use self::matrix::{Grid, Matrix, Row};
+use self::metas::{Metas, Name};
 use self::stream::{Stream, Worker};
 use crate::annotations::{Annotations, Message};
 use crate::ast::{Span, ValueType};
@@ -493,16 +495,28 @@ impl<'q> Evaluator<'_, 'q> {
         node: &Node,
         drops_name: bool,
     ) -> Stream {
-        let metas = (0..source.len(self.context))
-            .map(|index| {
-                let mut meta = source.meta(self.context, index);
-                if drops_name {
-                    self.drop_name(&mut meta);
-                }
-                meta
-            })
-            .collect();
-        Stream { node: id, metas, source, leaf, grid: node.grid, steps: node.grid.count, stages: Vec::new() }
+        let mut metas = match &source {
+            stream::Source::Select(_) => Metas::Selected(source.len(self.context), Name::Kept),
+            stream::Source::Matrix(matrix, _) => Metas::Known(matrix.metas.clone()),
+        };
+        if drops_name {
+            self.drop_names(&mut metas);
+        }
+        let asks = matches!(&leaf, stream::Leaf::Range { .. });
+        let metadata = if asks { source.common_metadata(self.context) } else { None };
+        let (grid, steps) = (node.grid, node.grid.count);
+        Stream { node: id, metas, metadata, source, leaf, grid, steps, stages: Vec::new() }
+    }
+
+    /// Marks the names of all series for removal, or removes them when removal is not delayed.
+    fn drop_names(&self, metas: &mut Metas) {
+        match metas {
+            Metas::Known(metas) => metas.iter_mut().for_each(|meta| self.drop_name(meta)),
+            Metas::Selected(_, name) if self.context.plan.options.delayed_name_removal => {
+                *name = Name::DroppedLater;
+            }
+            Metas::Selected(_, name) => *name = Name::Dropped,
+        }
     }
 
     /// Marks the name for removal, or removes it when removal is not delayed.
@@ -515,10 +529,9 @@ impl<'q> Evaluator<'_, 'q> {
     }
 
     /// When names are removed at once, two series may have become one, which is an error.
-    fn without_clashes(&mut self, stream: Stream) -> Result<Vector, Error> {
+    fn without_clashes(&mut self, mut stream: Stream) -> Result<Vector, Error> {
         if !self.context.plan.options.delayed_name_removal {
-            let mut seen = std::collections::HashSet::with_capacity(stream.metas.len());
-            if stream.metas.iter().any(|meta| !seen.insert(&meta.labels)) {
+            if stream.metas.clash(self.context, &stream.source) {
                 let grid = Grid { count: stream.steps, ..stream.grid };
                 let matrix = self.collect(Vector::Lazy(Arc::new(stream)), grid)?;
                 let mut seen = std::collections::HashSet::with_capacity(matrix.len());
@@ -576,13 +589,10 @@ impl<'q> Evaluator<'_, 'q> {
         let mut stream = self.stream(vector, grid);
         stream.stages.push(Arc::new(stage));
         if drops_name {
-            for meta in &mut stream.metas {
-                self.drop_name(meta);
-            }
-        }
-        if drops_name && !self.context.plan.options.delayed_name_removal {
-            let mut seen = std::collections::HashSet::with_capacity(stream.metas.len());
-            if stream.metas.iter().any(|meta| !seen.insert(&meta.labels)) {
+            self.drop_names(&mut stream.metas);
+            if !self.context.plan.options.delayed_name_removal
+                && stream.metas.clash(self.context, &stream.source)
+            {
                 let matrix = self.collect(Vector::Lazy(Arc::new(stream)), grid)?;
                 let merged = Arc::unwrap_or_clone(matrix).merge_same_labels()?;
                 return Ok(Value::Vector(Vector::Ready(Arc::new(merged))));
@@ -623,7 +633,8 @@ impl<'q> Evaluator<'_, 'q> {
             Vector::Lazy(stream) => Arc::unwrap_or_clone(stream),
             Vector::Ready(matrix) => Stream {
                 node: usize::MAX,
-                metas: matrix.metas.clone(),
+                metas: Metas::Known(matrix.metas.clone()),
+                metadata: None,
                 leaf: stream::Leaf::Rows,
                 steps: grid.count,
                 source: stream::Source::Matrix(matrix, grid),

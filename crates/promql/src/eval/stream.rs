@@ -9,7 +9,9 @@ use model::{Labels, Samples, is_stale};
 
 use super::error::Error;
 use super::kernels::{self, Scratch};
-use super::matrix::{Cell, Grid, Matrix, Meta, Row, histogram_samples, ones};
+use super::labels::is_metadata;
+use super::matrix::{Cell, Grid, Matrix, Row, histogram_samples, ones};
+use super::metas::Metas;
 use super::range::{self, Frame, Notes, Output};
 use super::window::{Bounds, Columns, Windows, detect_resets};
 use super::{Context, Evaluator, Scalar};
@@ -51,10 +53,14 @@ impl Source {
         }
     }
 
-    pub(crate) fn meta(&self, context: &Context<'_>, index: usize) -> Meta {
+    /// Metric name, type and unit, when all series have the same.
+    pub(crate) fn common_metadata(&self, context: &Context<'_>) -> Option<Labels> {
         match self {
-            Self::Select(_) => Meta { labels: self.labels(context, index), drop_name: false },
-            Self::Matrix(matrix, _) => matrix.metas[index].clone(),
+            Self::Select(select) => {
+                let found = context.selected[*select].series.group(&is_metadata).labels;
+                <[Labels; 1]>::try_from(found).ok().map(|[labels]| labels)
+            }
+            Self::Matrix(..) => None,
         }
     }
 }
@@ -72,12 +78,14 @@ pub(crate) enum Leaf {
     Rows,
 }
 
-/// Series whose labels are known and whose values are computed on demand.
+/// Series whose values are computed on demand.
 #[derive(Clone)]
 pub(crate) struct Stream {
     /// The node that reads, for statistics.
     pub(crate) node: NodeId,
-    pub(crate) metas: Vec<Meta>,
+    pub(crate) metas: Metas,
+    /// Metric name, type and unit of the source's series, when all have the same and somebody will ask.
+    pub(crate) metadata: Option<Labels>,
     pub(crate) source: Source,
     pub(crate) leaf: Leaf,
     /// On which the leaf is evaluated.
@@ -100,6 +108,13 @@ pub(crate) struct Worker {
     pub(crate) annotations: Annotations,
     pub(crate) read: u64,
     pub(crate) per_step: Vec<u64>,
+}
+
+impl Stream {
+    /// What a series will say when something is wrong with it.
+    fn metadata(&self, context: &Context<'_>, index: usize) -> Labels {
+        self.metadata.clone().unwrap_or_else(|| self.source.labels(context, index))
+    }
 }
 
 impl Worker {
@@ -195,7 +210,7 @@ impl Worker {
             Leaf::Instant(selector) if selector.windows.extend == Some(Extend::Smoothed) => {
                 self.row.reset(stream.grid.count);
                 self.read(context, &stream.source, &selector.windows, index)?;
-                let name = stream.metas[index].labels.metric_name().to_owned();
+                let name = stream.metas.labels(context, &stream.source, index).metric_name().to_owned();
                 let span = context.plan.nodes[stream.node].span;
                 self.smooth(stream, selector, &name, span);
             }
@@ -446,7 +461,7 @@ impl Worker {
         let span = node.arg_spans.get(range_arg(function)).copied().unwrap_or(node.span);
         let is_counter = matches!(function, FunctionId::Rate | FunctionId::Increase);
         if notes != Notes::default() || is_counter {
-            let labels = stream.source.labels(context, index);
+            let labels = stream.metadata(context, index);
             notes.report(labels.metric_name(), span, &mut self.annotations);
             if is_counter && !self.row.view().is_empty() && self.row.histograms.len() < grid.count {
                 let by_type = context.plan.options.type_and_unit_labels;
@@ -597,11 +612,13 @@ pub(crate) fn collect_parts(
         part.reserve(range.len());
         for index in range {
             worker.fill(context, stream, index)?;
-            part.push(stream.metas[index].clone(), worker.row.view());
+            if !worker.row.view().is_empty() {
+                part.push(stream.metas.get(context, &stream.source, index), worker.row.view());
+            }
         }
-        let histograms = part.histogram_bytes();
-        if histograms > 0 {
-            hold.merge(context.reserve(histograms)?);
+        let more = part.histogram_bytes() + stream.metas.new_bytes(&part);
+        if more > 0 {
+            hold.merge(context.reserve(more)?);
         }
         context.hold(&mut hold, part.samples())?;
         part.hold.merge(hold);

@@ -697,6 +697,18 @@ impl BlockSeries {
     /// # Errors
     /// `Corrupt`.
     pub fn labels(&self) -> Result<Labels> {
+        let mut bytes = Vec::with_capacity(256);
+        self.encode_labels(&mut bytes)?;
+        Labels::from_encoded(&bytes)
+            .ok_or(CorruptChunk("the labels of a series are not canonical"))
+            .map_err(self.found.block.index_corrupt())
+    }
+
+    /// Appends the series' labels as they are encoded in a label set.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn encode_labels(&self, bytes: &mut Vec<u8>) -> Result<()> {
         let found = &*self.found;
         let texts = match found.texts.get() {
             Some(texts) => texts,
@@ -705,13 +717,10 @@ impl BlockSeries {
                 found.texts.get_or_init(|| texts)
             }
         };
-        let mut bytes = Vec::with_capacity(256);
         for pair in &found.pairs[self.before(|s| s.pairs_end)] {
             bytes.extend_from_slice(&texts[pair]);
         }
-        Labels::from_encoded(&bytes)
-            .ok_or(CorruptChunk("the labels of a series are not canonical"))
-            .map_err(found.block.index_corrupt())
+        Ok(())
     }
 
     /// The first time in the series' block.
@@ -752,6 +761,16 @@ impl BlockSeries {
     /// `Corrupt` when a chunk of this series is damaged, `Io`.
     pub fn read(&self, range: TimeRange, out: &mut Samples) -> Result<()> {
         out.clear();
+        out.times_id = self.append(range, out)?;
+        Ok(())
+    }
+
+    /// Appends the samples in `range`, whatever `out` has before; gives the `times_id` of what is new.
+    ///
+    /// # Errors
+    /// As [`BlockSeries::read`].
+    pub(crate) fn append(&self, range: TimeRange, out: &mut Samples) -> Result<u64> {
+        let base = out.times.len();
         let (start, end) = (range.start.ms(), range.end.ms());
         let block = &*self.found.block;
         let parts = block.parts()?;
@@ -765,37 +784,40 @@ impl BlockSeries {
                 continue;
             }
             mix(u64::from(chunk.group));
-            if out.times.last().is_some_and(|&last| last >= group.first) {
+            if out.times[base..].last().is_some_and(|&last| last >= group.first) {
                 return Err(block.index_corrupt()(CorruptChunk("the chunks of a series are not in order")));
             }
             self.found.read_times(parts, chunk.group, &mut out.times)?;
             block.read_chunk(parts, self.id(), chunk, group.count as usize, out)?;
         }
-        trim(out, start, end);
-        out.times_id = id | 1;
-        Ok(())
+        trim(out, base, start, end);
+        Ok(id | 1)
     }
 }
 
-/// Drops what lies outside `start..=end`.
-fn trim(out: &mut Samples, start: i64, end: i64) {
-    let to = out.times.partition_point(|&t| t <= end);
-    let from = out.times.partition_point(|&t| t < start).min(to);
+/// Drops what lies outside `start..=end` from sample `base` on.
+fn trim(out: &mut Samples, base: usize, start: i64, end: i64) {
+    let times = &out.times[base..];
+    let to = base + times.partition_point(|&t| t <= end);
+    let from = (base + times.partition_point(|&t| t < start)).min(to);
     if to < out.times.len() {
         out.times.truncate(to);
         out.values.truncate(to);
         out.histograms.retain(|(at, _)| (*at as usize) < to);
         out.starts.truncate(to);
     }
-    if from > 0 {
-        out.times.drain(..from);
-        out.values.drain(..from);
+    if from > base {
+        out.times.drain(base..from);
+        out.values.drain(base..from);
         out.histograms.retain_mut(|(at, _)| {
-            let keep = *at as usize >= from;
-            *at = at.wrapping_sub(from as u32);
-            keep
+            let place = *at as usize;
+            if place >= from {
+                *at -= (from - base) as u32;
+            }
+            place < base || place >= from
         });
-        out.starts.drain(..from.min(out.starts.len()));
+        let starts = out.starts.len();
+        out.starts.drain(base.min(starts)..from.min(starts));
     }
 }
 

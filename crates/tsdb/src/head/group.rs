@@ -45,6 +45,10 @@ impl Row {
     pub(crate) fn get(&self, column: u32) -> Option<f64> {
         match &self.cells {
             Cells::Sparse(list) => list.binary_search_by_key(&column, |(c, _)| *c).ok().map(|at| list[at].1),
+            // Of a row that is full the bits need not be brought near.
+            Cells::Dense { values, count, .. } if *count as usize == values.len() => {
+                values.get(column as usize).copied()
+            }
             Cells::Dense { values, present, .. } => {
                 let word = present.get(column as usize / 64)?;
                 (word >> (column % 64) & 1 == 1).then(|| values[column as usize])

@@ -130,6 +130,12 @@ impl Index {
         self.table.find(hash, |series| self.hashes[series as usize] == hash)
     }
 
+    /// Identity of a series.
+    #[inline]
+    pub(crate) fn hash_of(&self, series: u32) -> u128 {
+        self.hashes[series as usize]
+    }
+
     /// Where the samples of a series are.
     #[inline]
     pub(crate) fn place(&self, series: u32) -> SeriesRef {

@@ -18,6 +18,7 @@ pub(crate) mod group;
 mod idle;
 pub(crate) mod index;
 pub(crate) mod meta;
+pub(crate) mod names;
 mod postings;
 pub(crate) mod sealed;
 pub(crate) mod select;

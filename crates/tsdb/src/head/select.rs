@@ -1,12 +1,12 @@
 //! The read path: a snapshot of the groups that a selector touches, decoded series by series.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashSet;
-use model::{Labels, Matcher, Samples};
+use model::{Matcher, Samples};
 
 use super::group::{Group, Rows, mix};
+use super::names::{Names, NamesBuilder};
 use super::postings::Postings;
 use super::sealed::{Chunk, OpenChunk};
 use super::{Head, split};
@@ -22,7 +22,8 @@ pub(crate) struct GroupSnapshot {
 
 /// A series of the head that a selector found.
 pub(crate) struct HeadSeries {
-    pub(crate) labels: Labels,
+    /// Identity of its label set.
+    pub(crate) hash: u128,
     pub(crate) group: u32,
     pub(crate) column: u32,
 }
@@ -32,6 +33,8 @@ pub(crate) struct HeadSeries {
 pub(crate) struct HeadSelected {
     pub(crate) groups: Vec<Arc<GroupSnapshot>>,
     pub(crate) series: Vec<HeadSeries>,
+    /// Their labels.
+    pub(crate) names: Names,
 }
 
 impl GroupSnapshot {
@@ -224,7 +227,7 @@ impl Head {
         let mut selected = HeadSelected::default();
         let mut current: Option<(u64, Option<u32>)> = None;
         let groups = self.groups.read();
-        let mut buffer = Vec::new();
+        let mut names = NamesBuilder::default();
         for (place, number) in found {
             let (group_number, column) = split(model::SeriesRef(place));
             let snapshot = match current {
@@ -247,13 +250,13 @@ impl Head {
             if !selected.groups[group as usize].has(column) {
                 continue;
             }
-            let labels = index.labels(number, &mut buffer);
-            charge((labels.as_encoded().len() + size_of::<HeadSeries>() + 16) as u64)?;
-            selected.series.push(HeadSeries { labels, group, column });
+            charge(names.push(&index, number) + size_of::<HeadSeries>() as u64)?;
+            selected.series.push(HeadSeries { hash: index.hash_of(number), group, column });
             if limit > 0 && selected.series.len() >= limit {
                 break;
             }
         }
+        selected.names = names.finish();
         Ok(selected)
     }
 
@@ -309,13 +312,13 @@ impl Head {
         selectors: &[Vec<Matcher>],
         start: i64,
         end: i64,
-        into: &mut BTreeSet<String>,
+        into: &mut Vec<String>,
     ) {
         let numbers = self.numbers(selectors, start, end);
         let index = self.index.read();
-        for name in index.names().filter(|name| !into.contains(*name)).collect::<Vec<_>>() {
+        for name in index.names() {
             if index.values(name).any(|(_, postings)| has_any(postings, numbers.as_ref())) {
-                into.insert(name.to_owned());
+                into.push(name.to_owned());
             }
         }
     }
@@ -327,13 +330,13 @@ impl Head {
         selectors: &[Vec<Matcher>],
         start: i64,
         end: i64,
-        into: &mut BTreeSet<String>,
+        into: &mut Vec<String>,
     ) {
         let numbers = self.numbers(selectors, start, end);
         let index = self.index.read();
         for (value, postings) in index.values(name) {
             if has_any(postings, numbers.as_ref()) {
-                into.insert(value.to_owned());
+                into.push(value.to_owned());
             }
         }
     }
