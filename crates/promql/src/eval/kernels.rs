@@ -5,7 +5,8 @@
 //! running sums round differently. Each agrees with `range::call` on the same window.
 
 use super::matrix::{Row, fill_bits, set_bit};
-use super::range::{Extrapolation, Notes, start_overlap, start_reset};
+use super::notes::Notes;
+use super::range::{Extrapolation, start_overlap, start_reset};
 use super::window::{Bounds, Columns};
 use crate::functions::FunctionId;
 use crate::kahan;

@@ -9,7 +9,9 @@
 //! |---|---|
 //! | `matrix`, `window` | columns of values on a grid; the samples that each step looks at |
 //! | `stream` | series in batches, and what is done to each |
+//! | `metas` | the labels of a stream's series, made when somebody asks |
 //! | `range`, `kernels` | functions of range vectors: any window one by one; float series in one pass |
+//! | `extended`, `notes` | ranges with `anchored` or `smoothed` ends; what came up in a range |
 //! | `instant`, `buckets`, `labels`, `sorting` | functions of instant vectors: of values, of classic histograms, of labels, of order |
 //! | `aggregate`, `choose` | aggregations into groups; `topk`, `limitk` and their kin |
 //! | `binary`, `element` | operators between vectors; between two samples |
@@ -23,12 +25,14 @@ mod choose;
 pub(crate) mod date;
 mod element;
 pub(crate) mod error;
+mod extended;
 mod info;
 mod instant;
 mod kernels;
 mod labels;
 pub(crate) mod matrix;
 mod metas;
+mod notes;
 mod range;
 mod sorting;
 mod stream;
@@ -393,7 +397,7 @@ impl<'q> Evaluator<'_, 'q> {
                 .zip(columns.histograms.iter().cloned())
                 .filter(|(time, _)| *time > range.0 && *time <= range.1)
                 .collect();
-            let floats = range::extend_points(columns, windows.extend, range).unwrap_or_default();
+            let floats = extended::extend_points(columns, windows.extend, range).unwrap_or_default();
             let count = floats.len() as u64
                 + histograms.iter().map(|(_, histogram)| matrix::histogram_samples(histogram)).sum::<u64>();
             hold.merge(self.context.reserve(count * 16 + size_of::<Series>() as u64)?);

@@ -8,11 +8,13 @@ use model::histogram::ResetHint;
 use model::{Labels, Samples, is_stale};
 
 use super::error::Error;
+use super::extended;
 use super::kernels::{self, Scratch};
 use super::labels::is_metadata;
 use super::matrix::{Cell, Grid, Matrix, Row, histogram_samples, ones};
 use super::metas::Metas;
-use super::range::{self, Frame, Notes, Output};
+use super::notes::Notes;
+use super::range::{self, Frame, Output};
 use super::window::{Bounds, Columns, Windows, detect_resets};
 use super::{Context, Evaluator, Scalar};
 use crate::annotations::{Annotations, Message};
@@ -360,7 +362,7 @@ impl Worker {
                 let next = w.times.partition_point(|&time| time < at);
                 let value = match (next.checked_sub(1), w.times.get(next)) {
                     (_, Some(&time)) if time == at => w.values[next],
-                    (Some(previous), Some(&time)) => range::interpolate(
+                    (Some(previous), Some(&time)) => extended::interpolate(
                         (w.times[previous], w.values[previous]),
                         (time, w.values[next]),
                         at,
@@ -379,7 +381,7 @@ impl Worker {
                     (Some(previous), Some(&time)) => {
                         let from = (times[previous], &*all[previous]);
                         let to = (time, &*all[next]);
-                        match range::interpolate_histograms(from, to, at, false, &mut notes) {
+                        match extended::interpolate_histograms(from, to, at, false, &mut notes) {
                             Ok(histogram) => Arc::new(histogram),
                             Err(_) => {
                                 notes.add(Notes::MIXED_SCHEMAS);
