@@ -1,6 +1,6 @@
 //! The labels of a stream's series: those of a selector are made only for what asks for them.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use model::Labels;
 use model::labels::METRIC_NAME;
@@ -111,13 +111,10 @@ impl Metas {
                 let mut ids = if without { Ids::without(names) } else { Ids::by(names) };
                 let mut grouped = Grouped::default();
                 for index in 0..self.len() {
-                    let labels = match self {
-                        Self::Known(metas) => ids.id(&metas[index].labels),
-                        Self::Selected(..) => ids.id(&self.labels(context, source, index)),
-                    };
-                    let (id, new) = labels;
+                    let labels = self.labels(context, source, index);
+                    let (id, new) = ids.id(&labels);
                     if new {
-                        grouped.labels.push(ids.subset(&self.labels(context, source, index)));
+                        grouped.labels.push(ids.subset(&labels));
                     }
                     grouped.ids.push(id);
                 }
@@ -133,7 +130,7 @@ impl Metas {
             return false;
         }
         let metas = self.make(context, source);
-        let mut seen: HashMap<&Labels, ()> = HashMap::with_capacity(metas.len());
-        metas.iter().any(|meta| seen.insert(&meta.labels, ()).is_some())
+        let mut seen = HashSet::with_capacity(metas.len());
+        metas.iter().any(|meta| !seen.insert(&meta.labels))
     }
 }
