@@ -1,6 +1,7 @@
 // Prometheus' HTTP API (manual, "HTTP API"): the calls the pages make and the shapes they return.
 import type { Labels } from '../lib/labels.ts';
-import { data, envelope } from './http.ts';
+import type { PlanNode } from '../lib/plan.ts';
+import { data, envelope, request } from './http.ts';
 
 /** Seconds since the epoch and the value as text. */
 export type Point = [number, string];
@@ -43,6 +44,36 @@ export const queryRange = (expr: string, from: number, to: number, step: number,
   const align = (ms: number): number => Math.floor(ms / 1000 / step) * step;
   return answer('/api/v1/query_range', { query: expr, start: align(from), end: align(to), step }, signal);
 };
+
+/** What a query took, node by node, besides its answer (our server's `stats=all`). */
+export interface Stats {
+  timings: { evalTotalTime: number; execQueueTime: number; execTotalTime: number; queryPreparationTime: number };
+  samples: { totalQueryableSamples: number; peakSamples: number };
+  plan?: PlanNode[];
+}
+export const explainRange = async (expr: string, from: number, to: number, step: number, signal?: AbortSignal): Promise<Stats> => {
+  const align = (ms: number): number => Math.floor(ms / 1000 / step) * step;
+  // Past the cache: what is remembered takes no time and tells nothing.
+  return (await data<{ stats: Stats }>('/api/v1/query_range', { query: expr, start: align(from), end: align(to), step, stats: 'all', nocache: 1 }, signal ? { signal } : {})).stats;
+};
+
+export interface ExemplarSeries {
+  seriesLabels: Labels;
+  exemplars: { labels: Labels; value: string; timestamp: number }[];
+}
+export const exemplars = (expr: string, from: number, to: number, signal?: AbortSignal): Promise<ExemplarSeries[]> => data('/api/v1/query_exemplars', { query: expr, start: from / 1000, end: to / 1000 }, signal ? { signal } : {});
+
+export interface Cardinality {
+  quarantines: { metric: string; label: string; sinceMs: number; untilMs: number; newSeries: number; distinctValues: number; examples: string[]; refusedSamples: number }[];
+  growing: { metric: string; newSeries: number; label: [name: string, values: number] | null }[];
+  limits: { series: number; seriesPerMetric: number; seriesPerTarget: number };
+  settings: { quarantine: boolean; new_series: number; window: string; duration: string };
+}
+export const cardinality = (signal?: AbortSignal): Promise<Cardinality> => data('/api/v1/status/cardinality', {}, signal ? { signal } : {});
+export const endQuarantine = async (metric: string): Promise<void> => void (await request('/api/v1/status/cardinality', { metric }, { method: 'DELETE' }));
+export const flags = (signal?: AbortSignal): Promise<Record<string, string>> => data('/api/v1/status/flags', {}, signal ? { signal } : {});
+export const configText = (signal?: AbortSignal): Promise<{ yaml: string }> => data('/api/v1/status/config', {}, signal ? { signal } : {});
+export const runtimeInfo = (signal?: AbortSignal): Promise<Record<string, string | number | boolean>> => data('/api/v1/status/runtimeinfo', {}, signal ? { signal } : {});
 
 export const labelValues = (name: string, signal?: AbortSignal): Promise<string[]> =>
   data(`/api/v1/label/${encodeURIComponent(name)}/values`, {}, signal ? { signal } : {});
@@ -132,4 +163,4 @@ export interface TsdbStatus {
   memoryInBytesByLabelName: NameValue[];
   seriesCountByLabelValuePair: NameValue[];
 }
-export const tsdbStatus = (signal?: AbortSignal): Promise<TsdbStatus> => data('/api/v1/status/tsdb', { limit: 20 }, signal ? { signal } : {});
+export const tsdbStatus = (signal?: AbortSignal, limit = 20): Promise<TsdbStatus> => data('/api/v1/status/tsdb', { limit }, signal ? { signal } : {});

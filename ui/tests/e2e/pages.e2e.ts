@@ -25,12 +25,15 @@ const pages: [name: string, path: string, ready: string][] = [
   ['fleet-table', '/?view=table', 'table'],
   ['explore', `/explore?q=${cpu}`, '.chart canvas'],
   ['explore-table', `/explore?q=${cpu}&tab=table`, 'td'],
+  ['explore-explain', `/explore?q=${cpu}&tab=explain`, 'tbody tr'],
   ['explore-empty', '/explore', '.ideas, .empty'],
   ['alerts', '/alerts', '.tile'],
   ['silences', '/silences?new=severity%3D%22critical%22', 'form'],
   ['rules', '/rules', 'section, .empty'],
   ['targets', '/targets', '.item'],
   ['system', '/system', '.body'],
+  ['cardinality', '/cardinality', '.lists li b'],
+  ['settings', '/settings', 'dl dt'],
   ['dashboards', '/dashboards', 'li a.title'],
   ['dashboard-host', '/dashboards/host', '.gauge text'],
   ['dashboard-targets', '/dashboards/targets', 'section.panel svg'],
@@ -59,7 +62,7 @@ describe.each(['dark', 'light'] as const)('%s', (theme) => {
 });
 
 describe.each([[390, 844], [2560, 1440]])('%d × %d', (width, height) => {
-  test.each(pages.filter(([name]) => ['fleet', 'explore', 'alerts', 'targets', 'dashboards', 'dashboard-host', 'alert-history', 'clients', 'clients-privacy'].includes(name)))('%s has no sideways scroll', async (name, path, ready) => {
+  test.each(pages.filter(([name]) => ['fleet', 'explore', 'alerts', 'targets', 'dashboards', 'dashboard-host', 'alert-history', 'clients', 'clients-privacy', 'cardinality', 'settings', 'explore-explain'].includes(name)))('%s has no sideways scroll', async (name, path, ready) => {
     const { page, complaints } = await open(browser, origin, path, 'dark', { width, height });
     await page.waitForSelector(ready, { timeout: 30_000 });
     await page.waitForTimeout(500);
@@ -125,5 +128,25 @@ test.skipIf(real)('clients: a server without a collector says how to start one, 
   await page.waitForSelector('.empty:has-text("collector:")');
   await page.click('button:has-text("Privacy")');
   await page.waitForSelector('dt:has-text("referrer")');
+  await page.context().close();
+});
+
+test('explore: exemplars stand in the graph and below it', async () => {
+  const { page, complaints } = await open(browser, origin, `/explore?q=${cpu}`, 'dark');
+  await page.waitForSelector('.chart canvas');
+  await page.click('label:has-text("Exemplars") input');
+  await page.waitForSelector('summary:has-text("exemplars"), p:has-text("No exemplars")');
+  expect(complaints).toEqual([]);
+  await page.context().close();
+});
+
+test.skipIf(real)('cardinality: a quarantine is explained and can be ended', async () => {
+  const { page } = await open(browser, origin, '/system', 'dark');
+  await page.click('a:has-text("Cardinality")');
+  await page.waitForSelector('section.ill:has-text("user_id")');
+  await page.click('section.ill button');
+  await page.waitForSelector('text=may have new series again');
+  await page.fill('input[type=search]', 'load');
+  await page.waitForURL(/filter=load/);
   await page.context().close();
 });

@@ -110,8 +110,22 @@ export function promApi(path: string, method: string, q: URLSearchParams, body: 
     case '/api/v1/query_range': {
       const [start, end, step] = [Number(q.get('start')), Number(q.get('end')), Number(q.get('step'))];
       const times = Array.from({ length: Math.floor((end - start) / step) + 1 }, (_, i) => start + i * step);
-      return ok({ resultType: 'matrix', result: seriesOf(expr).map(({ metric, at }) => ({ metric, values: times.map((t) => [t, at(t).toPrecision(6)]) })) });
+      const stats = { timings: { evalTotalTime: 0.0123, resultSortTime: 0, queryPreparationTime: 0.001, innerEvalTime: 0.0113, execQueueTime: 0.0001, execTotalTime: 0.0124 }, samples: { totalQueryableSamples: 81_230, peakSamples: 4120 }, plan: [{ title: 'node_cpu_seconds_total', inputs: [], series: 48, samples: 81_230, seconds: 0.004 }, { title: 'rate [1m]', inputs: [0], series: 48, samples: 0, seconds: 0.0096 }, { title: 'sum by (mode)', inputs: [1], series: 6, samples: 0, seconds: 0.0113 }] };
+      return ok({ resultType: 'matrix', result: seriesOf(expr).map(({ metric, at }) => ({ metric, values: times.map((t) => [t, at(t).toPrecision(6)]) })), ...(q.get('stats') ? { stats } : {}) });
     }
+    case '/api/v1/query_exemplars': {
+      const [start, end] = [Number(q.get('start')), Number(q.get('end'))];
+      return ok([{ seriesLabels: { job: 'node', instance: 'web-1' }, exemplars: Array.from({ length: 24 }, (_, i) => ({ labels: { trace_id: `${(0xabc0 + i * 977).toString(16)}${(0xdef00 + i * 31).toString(16)}` }, value: String(0.2 + 0.4 * wave(i, i)), timestamp: start + ((end - start) * (i + 0.5)) / 24 })) }]);
+    }
+    case '/api/v1/status/cardinality':
+      if (method === 'DELETE') return { body: {} };
+      return ok({ quarantines: [{ tenant: '', metric: 'http_requests_total', label: 'user_id', sinceMs: Date.now() - 900_000, untilMs: Date.now() + 2_700_000, newSeries: 61_200, distinctValues: 58_900, examples: ['u-88123', 'u-88124'], refusedSamples: 421_000 }], growing: [{ tenant: '', metric: 'http_requests_total', newSeries: 61_200, label: ['user_id', 58_900] }, { tenant: '', metric: 'kube_pod_info', newSeries: 3400, label: ['pod', 3400] }], limits: { series: 2_000_000, seriesPerMetric: 100_000, seriesPerTarget: 0 }, settings: { quarantine: true, new_series: 50_000, window: '1h', duration: '1h' } });
+    case '/api/v1/status/flags':
+      return ok({ 'web.listen_address': '127.0.0.1:9090', 'storage.retention': '15d', 'query.max_concurrency': '20', 'query.lookback': '' });
+    case '/api/v1/status/config':
+      return ok({ yaml: 'scrape_configs:\n  - job_name: node\n    static_configs:\n      - targets: [web-1:9100]\n' });
+    case '/api/v1/status/runtimeinfo':
+      return ok({ startTime: new Date().toISOString(), CWD: '/', hostname: 'watch-1', serverTime: new Date().toISOString(), reloadConfigSuccess: true, storageRetention: '15d' });
     case '/api/v1/metadata':
       return ok(Object.fromEntries(Object.entries(METRICS).map(([name, [type, help]]) => [name, [{ type, help, unit: '' }]])));
     case '/api/v1/label/__name__/values':
