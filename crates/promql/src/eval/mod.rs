@@ -534,16 +534,15 @@ impl<'q> Evaluator<'_, 'q> {
 
     /// When names are removed at once, two series may have become one, which is an error.
     fn without_clashes(&mut self, mut stream: Stream) -> Result<Vector, Error> {
-        if !self.context.plan.options.delayed_name_removal {
-            if stream.metas.clash(self.context, &stream.source) {
-                let grid = Grid { count: stream.steps, ..stream.grid };
-                let matrix = self.collect(Vector::Lazy(Arc::new(stream)), grid)?;
-                let mut seen = std::collections::HashSet::with_capacity(matrix.len());
-                if matrix.metas.iter().any(|meta| !seen.insert(&meta.labels)) {
-                    return Err(matrix::same_labels());
-                }
-                return Ok(Vector::Ready(matrix));
+        if !self.context.plan.options.delayed_name_removal && stream.metas.clash(self.context, &stream.source)
+        {
+            let grid = Grid { count: stream.steps, ..stream.grid };
+            let matrix = self.collect(Vector::Lazy(Arc::new(stream)), grid)?;
+            let mut seen = std::collections::HashSet::with_capacity(matrix.len());
+            if matrix.metas.iter().any(|meta| !seen.insert(&meta.labels)) {
+                return Err(matrix::same_labels());
             }
+            return Ok(Vector::Ready(matrix));
         }
         Ok(Vector::Lazy(Arc::new(stream)))
     }
