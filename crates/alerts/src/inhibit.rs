@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn inhibitor(yaml: &str) -> Inhibitor {
-        let rules: Vec<InhibitRule> = serde_saphyr::from_str(yaml).unwrap();
+        let rules: Vec<InhibitRule> = yaml::read(yaml).unwrap();
         Inhibitor::new(&rules).unwrap()
     }
 

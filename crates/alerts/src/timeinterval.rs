@@ -264,7 +264,7 @@ mod tests {
     }
 
     fn read(yaml: &str) -> TimeInterval {
-        serde_saphyr::from_str(yaml).unwrap()
+        yaml::read(yaml).unwrap()
     }
 
     #[test]
@@ -312,7 +312,7 @@ mod tests {
             "location: 'Middle/Earth'",
             "hours: [1]",
         ] {
-            assert!(serde_saphyr::from_str::<TimeInterval>(yaml).is_err(), "{yaml}");
+            assert!(yaml::read::<TimeInterval>(yaml).is_err(), "{yaml}");
         }
     }
 }

@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use model::duration::PromDuration;
 use serde::Deserialize;
-use serde_saphyr::{Location, Spanned};
+use yaml::{Location, Spanned};
 
 use crate::error::{Error, Problem};
 use crate::rule::{Alerting, Kind, Query, Rule, RuleGroup, Text};
-use crate::yaml;
 
 /// A rule file larger than this is refused.
 const MAX_FILE_BYTES: u64 = 64 << 20;

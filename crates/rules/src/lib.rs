@@ -31,7 +31,6 @@ pub mod ruler;
 pub mod shipped;
 pub mod snapshot;
 pub mod unit_test;
-mod yaml;
 
 pub use config::{Config, Settings};
 pub use engine::Engine;

@@ -81,7 +81,7 @@ impl Config {
         if text.trim().is_empty() {
             return Err(invalid("no route provided in config".into()));
         }
-        let file: File = serde_saphyr::from_str(text).map_err(|err| invalid(err.to_string()))?;
+        let file: File = yaml::read(text).map_err(|err| invalid(err.to_string()))?;
         Self::check(file, text).map_err(invalid)
     }
 
@@ -228,12 +228,12 @@ impl Config {
 
     /// The file as YAML with every secret replaced by `<secret>`.
     pub fn shown(&self) -> String {
-        let mut tree: serde_json::Value = match serde_saphyr::from_str(&self.original) {
+        let mut tree: serde_json::Value = match yaml::read(&self.original) {
             Ok(tree) => tree,
             Err(err) => return format!("# cannot be shown: {err}\n"),
         };
         hide_secrets(&mut tree);
-        serde_saphyr::to_string(&tree).unwrap_or_else(|err| format!("# cannot be shown: {err}\n"))
+        yaml::write(&tree).unwrap_or_else(|err| format!("# cannot be shown: {err}\n"))
     }
 }
 

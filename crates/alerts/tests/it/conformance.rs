@@ -87,7 +87,7 @@ fn routing() {
         let labels: Labels = serde_json::from_value(case["labels"].clone()).unwrap();
         let (route, whole) = match case["config_yaml"].as_str() {
             Some(yaml) => (Config::load(yaml).unwrap().route, true),
-            None => (serde_saphyr::from_str::<Route>(text(&case, "route_yaml")).unwrap(), false),
+            None => (yaml::read::<Route>(text(&case, "route_yaml")).unwrap(), false),
         };
         let found = Tree::new(&route).unwrap().matches(&labels);
         let problem = if whole {
@@ -124,8 +124,8 @@ fn time_intervals() {
     for case in cases("time_intervals.json") {
         let yaml = text(&case, "yaml").trim_start().trim_start_matches("---");
         let intervals = match text(&case, "yaml_is") {
-            "list of intervals" => serde_saphyr::from_str::<Vec<TimeInterval>>(yaml),
-            _ => serde_saphyr::from_str::<TimeInterval>(yaml).map(|one| vec![one]),
+            "list of intervals" => yaml::read::<Vec<TimeInterval>>(yaml),
+            _ => yaml::read::<TimeInterval>(yaml).map(|one| vec![one]),
         };
         let intervals = match intervals {
             Ok(intervals) => intervals,

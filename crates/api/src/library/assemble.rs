@@ -19,7 +19,7 @@ pub(super) fn config(documents: &[(Kind, String, String)]) -> Result<Config, ale
             texts.push((name.clone(), content.clone()));
             continue;
         }
-        let tree: Value = serde_saphyr::from_str(content).map_err(|err| wrong(format!("{place}: {err}")))?;
+        let tree: Value = yaml::read(content).map_err(|err| wrong(format!("{place}: {err}")))?;
         if !tree.is_object() {
             return Err(wrong(format!("{place}: a mapping is expected")));
         }
@@ -65,8 +65,8 @@ pub(super) fn split(
     text: &str,
     templates: Vec<(String, String)>,
 ) -> Result<Vec<(Kind, String, String)>, String> {
-    let tree: Value = serde_saphyr::from_str(text).map_err(|err| err.to_string())?;
-    let yaml = |value: &Value| serde_saphyr::to_string(value).map_err(|err| err.to_string());
+    let tree: Value = yaml::read(text).map_err(|err| err.to_string())?;
+    let yaml = |value: &Value| yaml::write(value).map_err(|err| err.to_string());
     let mut documents = Vec::new();
     for kind in [Kind::Global, Kind::Route] {
         if tree[kind.as_str()].is_object() {

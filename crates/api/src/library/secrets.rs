@@ -7,7 +7,7 @@ const HIDDEN: &str = alerts::config::HIDDEN;
 
 /// A text with its secrets hidden; one without any stays as it was written.
 pub(super) fn hidden(text: &str) -> String {
-    let Ok(before) = serde_saphyr::from_str::<Value>(text) else { return "# cannot be shown\n".to_owned() };
+    let Ok(before) = yaml::read::<Value>(text) else { return "# cannot be shown\n".to_owned() };
     let mut tree = before.clone();
     alerts::config::hide_secrets(&mut tree);
     if tree == before { text.to_owned() } else { yaml(&tree) }
@@ -18,8 +18,8 @@ pub(super) fn hidden(text: &str) -> String {
 /// # Errors
 /// Names the field whose secret is not known.
 pub(super) fn restored(text: &str, before: Option<&str>) -> Result<String, String> {
-    let mut tree: Value = serde_saphyr::from_str(text).map_err(|err| err.to_string())?;
-    let before = before.and_then(|text| serde_saphyr::from_str(text).ok()).unwrap_or(Value::Null);
+    let mut tree: Value = yaml::read(text).map_err(|err| err.to_string())?;
+    let before = before.and_then(|text| yaml::read(text).ok()).unwrap_or(Value::Null);
     let mut changed = false;
     restore(&mut tree, &before, &mut changed, "")?;
     Ok(if changed { yaml(&tree) } else { text.to_owned() })
@@ -49,7 +49,7 @@ fn restore(tree: &mut Value, before: &Value, changed: &mut bool, at: &str) -> Re
 }
 
 fn yaml(tree: &Value) -> String {
-    serde_saphyr::to_string(tree).unwrap_or_else(|err| format!("# cannot be shown: {err}\n"))
+    yaml::write(tree).unwrap_or_else(|err| format!("# cannot be shown: {err}\n"))
 }
 
 #[cfg(test)]

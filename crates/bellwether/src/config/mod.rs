@@ -174,14 +174,10 @@ impl Config {
             Ok(())
         };
         let prometheus = PrometheusFile::parse_with(&halves.prometheus, path, Mode::Server, amend)?;
-        let ours = serde_saphyr::from_str_with_options::<Option<Settings>>(
-            &halves.ours,
-            serde_saphyr::options! { with_snippet: false },
-        );
+        let ours = yaml::read::<Option<Settings>>(&halves.ours);
         let mut settings = ours.map(Option::unwrap_or_default).map_err(|err| {
-            let place =
-                err.location().map(|at| format!(":{}:{}", at.line(), at.column())).unwrap_or_default();
-            anyhow::anyhow!("{}{place}: {err}", path.display())
+            let place = err.at.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
+            anyhow::anyhow!("{}{place}: {}", path.display(), err.message)
         })?;
         settings.adopt(&prometheus);
         for one in for_ours {

@@ -79,12 +79,12 @@ pub(crate) fn apply<T: Serialize + DeserializeOwned>(
             at = fields.entry(name.as_str()).or_insert(Value::Null);
         }
         *at = candidate;
-        match serde_path_to_error::deserialize::<_, T>(tree) {
+        match yaml::from_json::<T>(tree) {
             Ok(changed) => {
                 *section = changed;
                 return Ok(());
             }
-            Err(err) => first_error = first_error.or_else(|| Some(err.into_inner().to_string())),
+            Err(err) => first_error = first_error.or_else(|| Some(err.to_string())),
         }
     }
     Err(invalid(first_error.unwrap_or_default()))

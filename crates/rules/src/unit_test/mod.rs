@@ -28,7 +28,6 @@ use crate::config::{Config, Settings};
 use crate::group::{Context, Group};
 use crate::metrics::Metrics;
 use crate::rule::{Kind, Query, RuleGroup};
-use crate::yaml;
 
 /// The most evaluations of one test.
 const MAX_EVALUATIONS: i64 = 10_000_000;

@@ -556,7 +556,7 @@ pub(crate) fn http_part(map: &Map<String, Value>) -> Result<httpc::Config, Strin
         .filter(|(key, value)| HTTP.split_whitespace().any(|f| f == *key) && !value.is_null())
         .map(|(key, value)| (key.clone(), texts(value)))
         .collect();
-    serde_json::from_value(Value::Object(subset)).map_err(|err| err.to_string())
+    yaml::from_json(Value::Object(subset)).map_err(|err| err.to_string())
 }
 
 /// Relative file names are relative to the folder of the configuration file.

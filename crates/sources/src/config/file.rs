@@ -7,7 +7,8 @@ use httpc::config::httpc_yes;
 use model::duration::PromDuration;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_saphyr::Spanned;
+use serde::de::DeserializeOwned;
+use yaml::Spanned;
 
 use super::discovery::with_discovery_fields;
 use super::global::{Global, OtlpConfig, Runtime, StorageConfig, TracingConfig};
@@ -171,7 +172,7 @@ struct At<'a> {
 }
 
 impl At<'_> {
-    fn error(&self, wrong: Wrong, place: Option<serde_saphyr::Location>) -> ConfigError {
+    fn error(&self, wrong: Wrong, place: Option<yaml::Location>) -> ConfigError {
         let known = place.filter(|p| p.line() > 0);
         ConfigError {
             file: self.file.to_owned(),
@@ -182,24 +183,12 @@ impl At<'_> {
         }
     }
 
-    fn parse<'de, T: Deserialize<'de> + Default>(&self, text: &'de str) -> Result<T, ConfigError> {
-        let options = serde_saphyr::options! { with_snippet: false };
-        let parsed = serde_saphyr::from_str_with_options::<Option<T>>(text, options);
-        parsed.map(Option::unwrap_or_default).map_err(|err| {
-            let place = err.location();
-            // The message ends in the place, which has a field of its own here.
-            let mut message = err.to_string();
-            if let Some(place) = &place {
-                for suffix in [
-                    format!(" at line {}, column {}", place.line(), place.column()),
-                    format!(" at line {} column {}", place.line(), place.column()),
-                ] {
-                    if let Some(rest) = message.strip_suffix(&suffix) {
-                        message = rest.to_owned();
-                    }
-                }
-            }
-            self.error(Wrong::new("", message), place)
+    fn parse<T: DeserializeOwned + Default>(&self, text: &str) -> Result<T, ConfigError> {
+        let parsed = yaml::read::<Option<T>>(text);
+        parsed.map(Option::unwrap_or_default).map_err(|err| ConfigError {
+            line: err.at.map(|(line, _)| line),
+            column: err.at.map(|(_, column)| column),
+            ..self.error(Wrong::new("", err.message), None)
         })
     }
 }

@@ -204,8 +204,8 @@ with_discovery_fields! {
 impl ScrapeConfig {
     /// A job with defaults and one static group: what `--scrape host:port` and in-process sources use.
     pub fn new(job_name: &str, targets: Vec<String>) -> Self {
-        let mut config: Self = serde_json::from_value(serde_json::json!({ "job_name": job_name }))
-            .expect("all fields have defaults");
+        let mut config: Self =
+            yaml::from_json(serde_json::json!({ "job_name": job_name })).expect("all fields have defaults");
         if !targets.is_empty() {
             config.static_configs.push(super::StaticConfig { targets, labels: BTreeMap::new() });
         }

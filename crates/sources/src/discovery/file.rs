@@ -131,9 +131,7 @@ fn read(path: &Path) -> Result<Vec<Group>, String> {
 pub(crate) fn parse(text: &str, json: bool, path: &str) -> Result<Vec<Group>, String> {
     let groups: Vec<Option<Group>> = match json {
         true => serde_json::from_str(text).map_err(|err| err.to_string())?,
-        false => {
-            serde_saphyr::from_str::<Option<_>>(text).map_err(|err| err.to_string())?.unwrap_or_default()
-        }
+        false => yaml::read::<Option<_>>(text).map_err(|err| err.to_string())?.unwrap_or_default(),
     };
     let mut out = Vec::with_capacity(groups.len());
     for (index, group) in groups.into_iter().enumerate() {

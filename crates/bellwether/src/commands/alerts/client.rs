@@ -152,8 +152,7 @@ impl Session {
 
 fn load_http(path: &Path) -> anyhow::Result<httpc::Config> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut config: httpc::Config =
-        serde_saphyr::from_str(&text).with_context(|| path.display().to_string())?;
+    let mut config: httpc::Config = yaml::read(&text).with_context(|| path.display().to_string())?;
     config.validate().with_context(|| path.display().to_string())?;
     config.set_directory(path.parent().unwrap_or(Path::new("")));
     Ok(config)
@@ -188,7 +187,7 @@ fn amtool_files() -> anyhow::Result<BTreeMap<String, String>> {
             Err(err) => return Err(err).with_context(|| format!("cannot read {}", path.display())),
         };
         let found: BTreeMap<String, serde_json::Value> =
-            serde_saphyr::from_str(&text).with_context(|| path.display().to_string())?;
+            yaml::read(&text).with_context(|| path.display().to_string())?;
         for (name, value) in found {
             let name = if name == "comment_required" { "require-comment".to_owned() } else { name };
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

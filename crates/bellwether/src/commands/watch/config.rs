@@ -101,7 +101,7 @@ impl Config {
     pub(super) fn load(path: &Path) -> anyhow::Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut config: Self = serde_saphyr::from_str(&text).with_context(|| path.display().to_string())?;
+        let mut config: Self = yaml::read(&text).with_context(|| path.display().to_string())?;
         let folder = path.parent().unwrap_or(Path::new(""));
         if let Some(file) = &mut config.alertmanager_config {
             *file = folder.join(&*file);

@@ -80,8 +80,8 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// The server and credentials of the current context. Source: the Kubernetes manual, "kubeconfig (v1)".
-fn kubeconfig(yaml: &str, folder: &Path) -> Result<(String, httpc::Config), String> {
-    let document: Value = serde_saphyr::from_str(yaml).map_err(|err| err.to_string())?;
+fn kubeconfig(config: &str, folder: &Path) -> Result<(String, httpc::Config), String> {
+    let document: Value = yaml::read(config).map_err(|err| err.to_string())?;
     let named = |list: &str, inner: &str, name: &str| {
         items(&document[list])
             .find(|item| item["name"] == *name)

@@ -1,0 +1,118 @@
+//! The same values and better errors than the format alone gives.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use super::*;
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum Way {
+    Plain,
+    Wrapped(u8),
+    Pair(u8, i8),
+    Named { a: f64 },
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(untagged)]
+enum Either {
+    Number(i64),
+    Text(String),
+    List(Vec<u32>),
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct Rest {
+    first: u8,
+    #[serde(flatten)]
+    others: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+struct Outer {
+    name: String,
+    maybe: Option<bool>,
+    inner: Inner,
+    list: Vec<Inner>,
+    ways: Vec<Way>,
+    either: Vec<Either>,
+    rest: Option<Rest>,
+    unit: (),
+    letter: Option<char>,
+}
+
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+struct Inner {
+    size: u64,
+    ratio: f32,
+}
+
+const TEXT: &str = "
+name: 0123
+maybe: ~
+inner: {size: 7, ratio: .inf}
+list: [&a {size: 1}, *a]
+ways: [plain, wrapped: 3, pair: [1, -2], named: {a: 1e3}]
+either: [4, 'x', [1, 2]]
+rest: {first: 1, b: '2', c: three}
+unit:
+letter: ö
+";
+
+#[test]
+fn values_are_those_of_the_format_alone() {
+    let options = serde_saphyr::options! { non_finite_float_policy: NonFiniteFloatPolicy::PassThrough };
+    let plain: Outer = serde_saphyr::from_str_with_options(TEXT, options).unwrap();
+    assert_eq!(plain.name, "0123");
+    assert_eq!(read::<Outer>(TEXT).unwrap(), plain);
+}
+
+#[test]
+fn json_gives_the_same_values() {
+    let tree = serde_json::json!({
+        "name": "n", "maybe": true, "list": [{"size": 3}], "ways": ["plain", {"wrapped": 3}, {"pair": [1, 2]}, {"named": {"a": 1.5}}],
+        "either": [1, "a", [2]], "rest": {"first": 1, "x": "y"}, "letter": "z",
+    });
+    let plain: Outer = serde_json::from_value(tree.clone()).unwrap();
+    assert_eq!(from_json::<Outer>(tree).unwrap(), plain);
+    let wrong = from_json::<Outer>(serde_json::json!({"inner": {"siez": 1}})).unwrap_err();
+    assert_eq!(wrong.to_string(), "unknown field `siez`, expected `size` or `ratio`");
+}
+
+#[test]
+fn an_error_names_the_innermost_place_once() {
+    let wrong = |text: &str| read::<Outer>(text).unwrap_err();
+    let unknown = wrong("name: n\nlist:\n  - size: 1\n  - siez: 2\n");
+    assert_eq!(unknown.at.unwrap().0, 4);
+    assert!(unknown.message.starts_with("unknown field `siez`"), "{unknown}");
+    assert!(!unknown.message.contains("line"), "{unknown}");
+    let kind = wrong("inner:\n  ratio: 1\n  size: many\n");
+    assert_eq!(kind.at, Some((3, 9)));
+    assert!(!kind.message.contains("line"), "{kind}");
+    let syntax = wrong("inner: {size: 1\nname: n\n");
+    assert!(syntax.at.is_some(), "{syntax}");
+    let twice = wrong("name: a\nname: b\n");
+    assert_eq!(twice.at.unwrap().0, 2);
+}
+
+#[test]
+fn places_of_values_are_kept() {
+    #[derive(Deserialize)]
+    struct Doc {
+        list: Vec<Spanned<Inner>>,
+    }
+    let doc: Doc = read("list:\n  - size: 1\n  - size: 2\n").unwrap();
+    let places: Vec<_> = doc.list.iter().map(|one| (one.referenced.line(), one.value.size)).collect();
+    assert_eq!(places, [(2, 1), (3, 2)]);
+}
+
+#[test]
+fn no_document_is_nothing() {
+    assert_eq!(read::<Option<Outer>>("").unwrap(), None);
+    assert_eq!(read::<Option<Outer>>("# a comment\n").unwrap(), None);
+}
