@@ -15,29 +15,30 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testkit", &["model"]),
     ("httpc", &["model"]),
     ("template", &["model"]),
+    ("yaml", &[]),
     ("wire", &["model"]),
     ("promql", &["model"]),
     ("tsdb", &["model", "wire"]),
     ("state", &["model"]),
     ("ingest", &["model", "wire", "httpc"]),
-    ("sources", &["model", "wire", "httpc"]),
+    ("sources", &["model", "yaml", "wire", "httpc"]),
     ("host", &["model", "wire"]),
     ("client-sdk", &[]),
     ("clients", &["model", "httpc"]),
-    ("rules", &["model", "promql", "template"]),
-    ("alerts", &["model", "template", "httpc"]),
+    ("rules", &["model", "yaml", "promql", "template"]),
+    ("alerts", &["model", "yaml", "template", "httpc"]),
     (
         "api",
         &[
             "model", "wire", "promql", "tsdb", "state", "ingest", "sources", "rules", "alerts", "httpc",
-            "template", "host", "clients",
+            "template", "host", "clients", "yaml",
         ],
     ),
     (
         "bellwether",
         &[
             "model", "wire", "promql", "tsdb", "state", "ingest", "sources", "rules", "alerts", "api",
-            "httpc", "template", "host", "clients",
+            "httpc", "template", "host", "clients", "yaml",
         ],
     ),
     ("bench", &[]),
@@ -50,6 +51,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("rusqlite", &["state", "alerts"]),
     ("reqwest", &["httpc"]),
     ("async-nats", &["cluster"]),
+    ("serde-saphyr", &["yaml"]),
 ];
 
 /// Source files may be this long before they need to be split.
