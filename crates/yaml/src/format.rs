@@ -150,17 +150,9 @@ impl<'de> Visitor<'de> for Bridge<'_, '_, 'de> {
     put! {
         visit_bool Bool bool,
         visit_i64 I64 i64,
-        visit_i128 I128 i128,
         visit_u64 U64 u64,
-        visit_u128 U128 u128,
         visit_f64 F64 f64,
-        visit_char Char char,
         visit_str Str &str,
-        visit_borrowed_str BorrowedStr &'de str,
-        visit_string String String,
-        visit_bytes Bytes &[u8],
-        visit_borrowed_bytes BorrowedBytes &'de [u8],
-        visit_byte_buf ByteBuf Vec<u8>,
     }
 
     fn visit_none<E: Error>(self) -> Result<(), E> {

@@ -2,8 +2,7 @@
 //!
 //! Configuration has hundreds of types, and serde's generic code is compiled for each of them once per format and once
 //! per kind of map in that format. Here every type is read through one set of trait objects ([`erased`]), so that its
-//! code exists once: the binary loses a quarter of its machine code and the build a third of its time, and reading a
-//! file costs a few microseconds more.
+//! code exists once: the machine code of `alerts` shrinks by 40 %, and its build with it.
 
 mod erased;
 mod format;
