@@ -67,7 +67,9 @@ pub fn check(paths: &[&Path], options: &promql::Options, lints: &Lints) -> Repor
             Err(problem) => {
                 report.invalid += 1;
                 err.push_str("  FAILED:\n");
-                err.push_str(&indent(&error_text(problem)));
+                err.push_str(&error_text(problem));
+                err.push('\n');
+                continue;
             }
             Ok(file) => {
                 let rules: usize = file.groups.iter().map(|group| group.rules.len()).sum();
@@ -82,11 +84,8 @@ pub fn check(paths: &[&Path], options: &promql::Options, lints: &Lints) -> Repor
                 if findings.is_empty() {
                     out.push_str(&format!("  SUCCESS: {rules} rules found\n"));
                 } else {
-                    err.push_str(if lints.fatal { "  FAILED:\n" } else { "  WARNING:\n" });
-                    findings.iter().for_each(|finding| err.push_str(&indent(finding)));
-                    if !lints.fatal {
-                        out.push_str(&format!("  SUCCESS: {rules} rules found\n"));
-                    }
+                    err.push_str("  FAILED:\n");
+                    findings.iter().for_each(|finding| err.push_str(&format!("lint error {finding}\n")));
                 }
             }
         }
@@ -101,10 +100,6 @@ fn error_text(err: &Error) -> String {
         Error::Io { source, .. } => format!("{err}: {source}"),
         _ => err.to_string(),
     }
-}
-
-fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
 /// Rules of one file with the same name and labels: Prometheus evaluates both, and one overwrites the other.
