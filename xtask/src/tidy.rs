@@ -25,20 +25,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("host", &["model", "wire"]),
     ("client-sdk", &[]),
     ("clients", &["model", "httpc"]),
+    ("probe", &["model", "httpc"]),
     ("rules", &["model", "yaml", "promql", "template"]),
     ("alerts", &["model", "yaml", "template", "httpc"]),
     (
         "api",
         &[
             "model", "wire", "promql", "tsdb", "state", "ingest", "sources", "rules", "alerts", "httpc",
-            "template", "host", "clients", "yaml",
+            "template", "host", "clients", "yaml", "probe",
         ],
     ),
     (
         "bellwether",
         &[
             "model", "wire", "promql", "tsdb", "state", "ingest", "sources", "rules", "alerts", "api",
-            "httpc", "template", "host", "clients", "yaml",
+            "httpc", "template", "host", "clients", "yaml", "probe",
         ],
     ),
     ("bench", &[]),
@@ -51,7 +52,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("rusqlite", &["state", "alerts"]),
     ("reqwest", &["httpc"]),
     ("async-nats", &["cluster"]),
-    ("serde-saphyr", &["yaml"]),
+    ("serde-saphyr", &["yaml", "probe"]),
 ];
 
 /// Source files may be this long before they need to be split.

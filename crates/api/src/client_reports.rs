@@ -93,6 +93,32 @@ fn cohorts_of(api: &Api, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result
     Ok(reply::success_of(&cohorts))
 }
 
+/// Where clients are: the countries and networks that may be shown, over all sites.
+pub(crate) fn places(collector: &Collector) -> Vec<probe::vantage::Place> {
+    let mut found: std::collections::BTreeMap<(&'static str, String), f64> =
+        std::collections::BTreeMap::new();
+    let names: Vec<String> = collector.sites().in_force().map(|site| site.name.clone()).collect();
+    for site in &names {
+        for source in Source::ALL {
+            for cohort in collector.cohorts(site, source, MAX_MINUTES).unwrap_or_default() {
+                let kind = match cohort.cohort {
+                    "country" => "country",
+                    "asn" => "asn",
+                    _ => continue,
+                };
+                // Vantage points are labelled with the number alone, or with it.
+                let value = cohort.value.trim_start_matches("AS").to_owned();
+                let value = if kind == "asn" { value } else { cohort.value };
+                *found.entry((kind, value)).or_default() += cohort.requests;
+            }
+        }
+    }
+    found
+        .into_iter()
+        .map(|((kind, value), requests)| probe::vantage::Place { kind, value, requests })
+        .collect()
+}
+
 /// `GET /api/v1/clients/incidents`: open ones, then ended ones.
 pub(crate) async fn incidents(State(api): State<Arc<Api>>) -> Response {
     answer(collector(&api).map(|collector| reply::success_of(&collector.incidents())))

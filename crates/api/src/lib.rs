@@ -49,6 +49,7 @@ pub mod metrics;
 mod notifications;
 mod openapi;
 mod params;
+pub mod probe;
 mod push;
 pub mod query;
 mod read;
@@ -60,6 +61,7 @@ pub mod server;
 mod status;
 mod targets;
 mod ui;
+pub mod vantages;
 pub mod watch;
 
 pub use client_reports::lint_site;
@@ -70,10 +72,12 @@ pub use library::{Library, LibraryConfig};
 pub use live::{Live, LiveConfig, rfc3339};
 pub use metrics::Metrics;
 pub use params::parse_time;
+pub use probe::ProbeParts;
 pub use query::active::{ActiveQueries, ActiveQuery};
 pub use query::log::{QueryLog, QueryLogFile};
 pub use query::stamps::{StampedAppender, WriteStamps};
 pub use server::{BuildInfo, Command, CommandRequest, ListenError, Listener, Parts, Phase};
+pub use vantages::Probes;
 
 /// Percent-encodes a text for a query string.
 pub fn encode(text: &str) -> String {

@@ -16,8 +16,8 @@ use crate::metrics::{HandlerLabels, RequestLabels};
 use crate::server::{Api, Phase};
 use crate::{
     admin, agent, agents, alert_history, alertmanager, batch, cardinality, catalog, client_reports, cors,
-    dashboards, features, federate, fleet, health, library, notifications, openapi, push, query, read, rules,
-    self_metrics, status, targets, ui,
+    dashboards, features, federate, fleet, health, library, notifications, openapi, probe, push, query, read,
+    rules, self_metrics, status, targets, ui, vantages,
 };
 
 /// The paths and the layers around them.
@@ -103,6 +103,9 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/dashboards/{uid}/versions", get(dashboards::versions))
         .route("/api/v1/dashboards/{uid}/versions/{number}", get(dashboards::version))
         .route("/api/v1/host/events", get(agent::host_events))
+        .route("/api/v1/probe/vantages", get(vantages::list).post(vantages::introduce))
+        .route("/api/v1/probe/coverage", get(vantages::coverage))
+        .route("/probe", get(probe::on_server))
         .route("/api/v1/clients/sites", get(client_reports::sites))
         .route("/api/v1/clients/cohorts", get(client_reports::cohorts))
         .route("/api/v1/clients/incidents", get(client_reports::incidents))

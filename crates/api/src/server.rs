@@ -97,6 +97,8 @@ pub struct Parts {
     pub host_events: Option<host::events::Events>,
     /// The collector of client-side reports, when it is on.
     pub clients: Option<Arc<clients::Collector>>,
+    /// Checks from outside, when there are any.
+    pub probe: Option<crate::vantages::Probes>,
     /// Documents that are edited over the API.
     pub library: Arc<Library>,
     /// The state file, for copies.
@@ -151,6 +153,7 @@ pub(crate) struct Api {
     pub(crate) dispatcher: alerts::Dispatcher,
     pub(crate) host_events: Option<host::events::Events>,
     pub(crate) clients: Option<Arc<clients::Collector>>,
+    pub(crate) probe: Option<crate::vantages::Probes>,
     pub(crate) library: Arc<Library>,
     pub(crate) state_file: Arc<state::Store>,
     /// One edit of the library at a time is put in force.
@@ -217,6 +220,7 @@ impl Api {
             dispatcher: parts.dispatcher,
             host_events: parts.host_events,
             clients: parts.clients,
+            probe: parts.probe,
             library: parts.library,
             state_file: parts.state_file,
             applying: tokio::sync::Mutex::default(),

@@ -34,6 +34,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(("agent", matches)) => commands::agent::run(matches),
         Some(("collector", matches)) => flags::given(matches).map(as_collector).and_then(roles::serve),
         Some(("client", matches)) => commands::client::run(matches),
+        Some(("probe", matches)) => commands::probe::run(matches),
         Some(("query", matches)) => commands::query::run(matches),
         Some(("check", matches)) => commands::check::run(matches),
         Some(("alerts", matches)) => commands::alerts::run(matches),
@@ -81,6 +82,7 @@ pub(crate) fn command() -> Command {
         .subcommand(commands::agent::command())
         .subcommand(collector())
         .subcommand(commands::client::command())
+        .subcommand(commands::probe::command())
         .subcommand(commands::query::command())
         .subcommand(commands::check::command())
         .subcommand(commands::test::command())

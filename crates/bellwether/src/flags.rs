@@ -43,8 +43,15 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
 ];
 
 /// Variables that begin like settings and are none.
-const OTHER_VARIABLES: &[&str] =
-    &["BELLWETHER_AGENT_LISTEN_ADDRESS", "BELLWETHER_CONFIG_FILE", "BELLWETHER_CONFORMANCE"];
+const OTHER_VARIABLES: &[&str] = &[
+    "BELLWETHER_AGENT_LISTEN_ADDRESS",
+    "BELLWETHER_CONFIG_FILE",
+    "BELLWETHER_CONFORMANCE",
+    "BELLWETHER_PEERS",
+    "BELLWETHER_PROBE_CONFIG_FILE",
+    "BELLWETHER_PROBE_LISTEN_ADDRESS",
+    "BELLWETHER_PROBE_SERVER",
+];
 /// What begins the variables of settings.
 const PREFIX: &str = "BELLWETHER_";
 

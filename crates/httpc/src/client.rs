@@ -256,10 +256,7 @@ impl Client {
         let timeout = request.timeout.unwrap_or(self.0.options.timeout);
         let url = public(&request.url);
         let prepared = tokio::time::timeout(timeout, async {
-            let mut headers = self.configured_headers().await?;
-            if let Some(value) = self.authorization().await? {
-                headers.insert(AUTHORIZATION, value);
-            }
+            let headers = self.request_headers().await?;
             Ok::<_, Error>((self.current().await?, headers))
         });
         let Ok(prepared) = prepared.await else { return Err(Error::Timeout { url, after: timeout }) };
@@ -286,6 +283,18 @@ impl Client {
         let limit = self.0.options.max_redirects;
         let inner = http.execute(built).await.map_err(|err| failed(err, &url, timeout, limit))?;
         Ok(Response { inner, timeout })
+    }
+
+    /// The headers that the configuration adds to a request: its own and the credentials. May ask for a token.
+    ///
+    /// # Errors
+    /// `File` and `Token` when credentials cannot be had.
+    pub async fn request_headers(&self) -> Result<HeaderMap, Error> {
+        let mut headers = self.configured_headers().await?;
+        if let Some(value) = self.authorization().await? {
+            headers.insert(AUTHORIZATION, value);
+        }
+        Ok(headers)
     }
 
     /// The connection pool, made anew when a certificate file has changed.

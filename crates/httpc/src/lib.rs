@@ -28,3 +28,4 @@ pub use error::Error;
 pub use reqwest::header;
 pub use reqwest::{Method, StatusCode, Url};
 pub use secret::Secret;
+pub use tls::{rustls_client_config, trusted_certificates};

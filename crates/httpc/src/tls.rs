@@ -21,20 +21,57 @@ use crate::secret::Secret;
 /// The provider, the same for every client; nothing depends on a process-wide default.
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    Arc::clone(PROVIDER.get_or_init(|| Arc::new(ring::default_provider())))
+    Arc::clone(PROVIDER.get_or_init(|| {
+        let mut provider = ring::default_provider();
+        // As Go's clients prefer them, so that a server sees no difference: AES-128, AES-256, ChaCha20.
+        provider.cipher_suites.sort_by_key(|suite| {
+            let name = suite.suite().as_str().unwrap_or_default();
+            if name.contains("AES_128") { 0 } else { 1 + u8::from(!name.contains("AES_256")) }
+        });
+        Arc::new(provider)
+    }))
+}
+
+/// rustls for a connection of one's own, made from the settings. Blocks on files. `http2`: whether it is offered.
+///
+/// # Errors
+/// `File` and `Tls`.
+pub fn rustls_client_config(tls: &TlsConfig, http2: bool) -> Result<ClientConfig, Error> {
+    client_config(tls, http2).map(|(config, _)| config)
+}
+
+/// The certificates that the settings trust: theirs, or the operating system's. Blocks on files.
+///
+/// # Errors
+/// `File` and `Tls`.
+pub fn trusted_certificates(tls: &TlsConfig) -> Result<Vec<CertificateDer<'static>>, Error> {
+    match text("tls_config.ca_file", &tls.ca, &tls.ca_file, &mut Vec::new())? {
+        Some(pem) => CertificateDer::pem_slice_iter(pem.as_bytes())
+            .collect::<Result<_, _>>()
+            .map_err(|err| bad("tls_config.ca", &err)),
+        None => Ok(system_certificates().clone()),
+    }
+}
+
+/// The operating system's certificates, read once.
+fn system_certificates() -> &'static Vec<CertificateDer<'static>> {
+    static CERTIFICATES: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();
+    CERTIFICATES.get_or_init(|| {
+        let found = rustls_native_certs::load_native_certs();
+        if found.certs.is_empty() {
+            let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+            tracing::warn!(errors = ?reasons, "found no system root certificates; https needs tls_config.ca_file");
+        }
+        found.certs
+    })
 }
 
 /// The operating system's roots, read once. Without any, every `https` target fails with an unknown issuer.
 fn system_roots() -> Arc<RootCertStore> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     Arc::clone(ROOTS.get_or_init(|| {
-        let found = rustls_native_certs::load_native_certs();
-        if found.certs.is_empty() {
-            let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-            tracing::warn!(errors = ?reasons, "found no system root certificates; https needs tls_config.ca_file");
-        }
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(found.certs);
+        roots.add_parsable_certificates(system_certificates().iter().cloned());
         Arc::new(roots)
     }))
 }

@@ -15,10 +15,11 @@ pub struct Shipped {
 }
 
 /// All shipped files.
-pub const FILES: [Shipped; 5] = [
+pub const FILES: [Shipped; 6] = [
     Shipped { path: "shipped/host.yml", text: include_str!("../shipped/host.yml") },
     Shipped { path: "shipped/events.yml", text: include_str!("../shipped/events.yml") },
     Shipped { path: "shipped/targets.yml", text: include_str!("../shipped/targets.yml") },
+    Shipped { path: "shipped/probes.yml", text: include_str!("../shipped/probes.yml") },
     Shipped { path: "shipped/clients.yml", text: include_str!("../shipped/clients.yml") },
     Shipped { path: "shipped/self.yml", text: include_str!("../shipped/self.yml") },
 ];
@@ -78,6 +79,7 @@ mod tests {
         let expander = Expander::new(Timestamp(0), &Labels::empty(), "http://m");
         let names = [
             "instance",
+            "vantage",
             "job",
             "device",
             "mountpoint",

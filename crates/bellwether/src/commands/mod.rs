@@ -5,6 +5,7 @@ pub(crate) mod alerts;
 pub(crate) mod check;
 pub(crate) mod client;
 pub(crate) mod docs;
+pub(crate) mod probe;
 pub(crate) mod query;
 pub(crate) mod simulate;
 pub(crate) mod test;

@@ -71,6 +71,8 @@ pub(crate) struct SourcesConfig {
     pub logs: Vec<sources::logs::Config>,
     /// Agents that announce themselves.
     pub agents: sources::agents::Config,
+    /// Checks from outside: the blackbox exporter's modules, schedules, vantage points.
+    pub probe: probe::Config,
 }
 
 /// The server's own metrics as a target.

@@ -5,6 +5,8 @@ mod collect;
 mod collector;
 mod forward;
 mod own;
+mod probe;
+mod probes;
 mod push;
 mod shutdown;
 mod watchdog;
@@ -28,6 +30,7 @@ use tokio::sync::{mpsc, watch};
 use crate::config::{Config, Given};
 use crate::{memory, telemetry};
 pub(crate) use agent::{Settings as AgentSettings, run as agent};
+pub(crate) use probe::{Settings as ProbeSettings, Upstream, run as probe};
 use shutdown::{Asked, Signals};
 
 /// How long running requests and notifications may take to finish when the server stops.
@@ -51,6 +54,7 @@ struct Metrics {
     rules: rules::Metrics,
     alerts: alerts::Metrics,
     clients: clients::Metrics,
+    probe: ::probe::Metrics,
     api: api::Metrics,
 }
 
@@ -69,6 +73,7 @@ impl Metrics {
             rules: rules::Metrics::new(registry),
             alerts: alerts::Metrics::new(registry),
             clients: clients::Metrics::new(registry),
+            probe: ::probe::Metrics::new(registry),
             api: api::Metrics::new(registry),
         }
     }
@@ -204,6 +209,8 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     )
     .await?;
     watched.extend(collector.as_ref().map(|running| running.words.clone()));
+    let probes = probes::start(&settings.sources.probe, metrics.probe.clone(), &scraper)?;
+    watched.extend(probes.words(&settings.sources.probe));
     watchdog::alert_series(&dispatcher, &scraper);
     let _heartbeats = watchdog::heartbeats(&dispatcher, &ruler)?;
     metrics.process.reloaded(true, &clock);
@@ -226,6 +233,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         dispatcher: dispatcher.clone(),
         host_events: host.as_ref().map(|host| host.events().clone()),
         clients: collector.as_ref().map(|running| Arc::clone(&running.collector)),
+        probe: Some(probes.clone().into_parts()),
         library: Arc::clone(&library),
         state_file: Arc::clone(&state),
         clock: Arc::clone(&clock),
@@ -268,6 +276,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         push: http_push,
         forward,
         library,
+        probes,
         metrics: metrics.process,
         clock,
         agents,
@@ -331,6 +340,7 @@ struct Running {
     push: Arc<ingest::Push>,
     forward: Arc<ingest::Forward>,
     library: Arc<api::Library>,
+    probes: probes::Probes,
     metrics: telemetry::Metrics,
     clock: Arc<dyn Clock>,
     agents: Option<collect::Agents>,
@@ -363,6 +373,7 @@ impl Running {
         let routes = alert_routes(config.settings.alerts.config_file.as_deref())?;
         let destinations = forward::destinations(&config.prometheus)?;
         let query_log_file = query_log_file(&config)?;
+        let probes = probes::read(&config.settings.sources.probe)?;
         if let Some(agents) = &self.agents {
             agents.reload(&config.settings.sources.agents).await?;
         }
@@ -370,6 +381,7 @@ impl Running {
             collector::reload(running, &config.settings.collector)?;
         }
         self.scraper.apply(config.prometheus.scrape_configs.clone()).await?;
+        self.probes.reload(&config.settings.sources.probe, probes, &self.scraper)?;
         self.dispatcher.reload(self.library.alert_config(routes)?)?;
         self.forward.reload(destinations).await?;
         self.push.reload(push::otlp_options(&config.prometheus.otlp));

@@ -101,6 +101,8 @@ pub struct Error {
 
 struct Source {
     job: String,
+    /// The group it belongs to and what tells whether it has changed; `None` for one that stays.
+    member: Option<(String, String)>,
     status: Arc<Mutex<TargetStatus>>,
     stop: watch::Sender<Stop>,
     task: JoinHandle<()>,
@@ -185,7 +187,35 @@ impl Scraper {
         let mut labels = Labels::from_pairs(&source.labels).to_builder();
         labels.set("job", source.job.as_str()).set("instance", source.instance.as_str());
         let (status, stop, task) = pool::in_process(&self.shared, &source.job, labels.build(), source);
-        self.sources.lock().push(Source { job: source.job.clone(), status, stop, task });
+        self.sources.lock().push(Source { job: source.job.clone(), member: None, status, stop, task });
+    }
+
+    /// Makes the sources of a group be these: each has a text that changes when the source does. What stays the same is not
+    /// touched, the series of those that are gone end.
+    pub fn set_group(&self, group: &str, wanted: &[(String, InProcess)]) {
+        let known: std::collections::BTreeSet<&str> = wanted.iter().map(|(text, _)| text.as_str()).collect();
+        let mut sources = self.sources.lock();
+        let mut kept = std::collections::BTreeSet::new();
+        sources.retain(|source| match &source.member {
+            Some((of, text)) if of == group => {
+                // One that ended by itself is started again.
+                let stays = known.contains(text.as_str()) && !source.task.is_finished();
+                if stays {
+                    kept.insert(text.clone());
+                } else {
+                    source.stop.send_replace(Stop::Removed);
+                }
+                stays
+            }
+            _ => true,
+        });
+        for (text, source) in wanted.iter().filter(|(text, _)| !kept.contains(text)) {
+            let mut labels = Labels::from_pairs(&source.labels).to_builder();
+            labels.set("job", source.job.as_str()).set("instance", source.instance.as_str());
+            let (status, stop, task) = pool::in_process(&self.shared, &source.job, labels.build(), source);
+            let member = Some((group.to_owned(), text.clone()));
+            sources.push(Source { job: source.job.clone(), member, status, stop, task });
+        }
     }
 
     /// The agents that announce themselves here, when they may.

@@ -1,0 +1,452 @@
+//! A vantage point: `/probe` with a modules file, as the blackbox exporter; or what a server says, pushed to it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::probe::vantage::{Introduction, Plan};
+use ::probe::{Modules, Prober};
+use anyhow::Context;
+use api::{Command, CommandRequest, Listener, ProbeParts};
+use httpc::{Client, Options, Request, Secret};
+use ingest::forward::{Destination, Forward, Queue, Settings as DestinationSettings};
+use model::batch::SeriesKey;
+use model::seam::BoxFuture;
+use model::time::SystemClock;
+use model::{Appended, Appender, Batch, Clock, Labels, SeamError, SeriesRef, TenantId};
+use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use serde::Deserialize;
+use sources::scrape::Scraper;
+use tokio::sync::{mpsc, watch};
+use wire::remote_write::Message;
+
+use super::probes;
+use super::shutdown::{Asked, Signals};
+use crate::memory;
+use crate::telemetry::{self, LogConfig};
+
+/// How long the server may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait when it does not.
+const RETRY: Duration = Duration::from_secs(5);
+/// Most bytes of a plan.
+const MAX_PLAN: usize = 32 << 20;
+/// Series that a vantage point remembers; more than it can probe into being.
+const MAX_SERIES: usize = 2_000_000;
+/// Commands over HTTP that wait.
+const COMMANDS: usize = 8;
+
+/// What a vantage point needs to know.
+pub(crate) struct Settings {
+    /// Modules, limits. Schedules come from the server.
+    pub probe: ::probe::Config,
+    /// Logging.
+    pub log: LogConfig,
+    /// Where to listen.
+    pub listen_address: String,
+    /// The server whose schedules are run, when there is one.
+    pub server: Option<Upstream>,
+}
+
+/// The server whose schedules are run.
+pub(crate) struct Upstream {
+    /// Its URL.
+    pub url: String,
+    /// What it knows this vantage point by.
+    pub token: Secret,
+    /// Credentials, TLS, proxy.
+    pub http: httpc::Config,
+    /// This vantage point's name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Where results wait while the server does not answer.
+    pub path: PathBuf,
+    /// The spool.
+    pub forward: ingest::config::ForwardConfig,
+}
+
+/// Runs until it is told to end.
+pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    telemetry::start_logging(&settings.log)?;
+    memory::start_small();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let result = runtime.block_on(vantage(settings));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Under the exporter's own names, so that alerts about it work.
+#[derive(Clone, Default)]
+struct Reloads {
+    successful: Gauge<f64, std::sync::atomic::AtomicU64>,
+    at: Gauge<f64, std::sync::atomic::AtomicU64>,
+}
+
+impl Reloads {
+    fn new(registry: &mut Registry) -> Self {
+        let this = Self::default();
+        registry.register(
+            "blackbox_exporter_config_last_reload_successful",
+            "Blackbox exporter config loaded successfully",
+            this.successful.clone(),
+        );
+        registry.register(
+            "blackbox_exporter_config_last_reload_success_timestamp_seconds",
+            "Timestamp of the last successful configuration reload",
+            this.at.clone(),
+        );
+        this
+    }
+
+    fn ended(&self, well: bool, clock: &dyn Clock) {
+        self.successful.set(f64::from(u8::from(well)));
+        if well {
+            self.at.set(clock.now().ms() as f64 / 1000.0);
+        }
+    }
+}
+
+async fn vantage(settings: Settings) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut registry = Registry::default();
+    let process = telemetry::Metrics::new(&mut registry, clock.now());
+    let reloads = Reloads::new(&mut registry);
+    let own = registry.sub_registry_with_prefix("bellwether");
+    let metrics = ::probe::Metrics::new(own);
+    let scrape_metrics = sources::scrape::Metrics::new(own);
+    let ingest_metrics = ingest::Metrics::new(own);
+    let listener = Listener::bind(&settings.listen_address).await?;
+    let modules = settings.probe.modules().context("--config.file")?;
+    let prober = Prober::new(&settings.probe, modules, metrics).map_err(anyhow::Error::msg)?;
+    let prober = Arc::new(prober);
+    process.reloaded(true, &clock);
+    reloads.ended(true, &*clock);
+
+    let upstream = match settings.server {
+        Some(upstream) => {
+            let parts = Parts { clock: Arc::clone(&clock), scrape: scrape_metrics, ingest: ingest_metrics };
+            Some(follow(upstream, settings.probe.clone(), Arc::clone(&prober), parts).await?)
+        }
+        None => None,
+    };
+    announce(&listener, upstream.as_ref());
+    let (commands, mut asked) = mpsc::channel::<CommandRequest>(COMMANDS);
+    let (stop, stopping) = watch::channel(false);
+    let parts = ProbeParts { prober: Arc::clone(&prober), registry: Arc::new(registry), commands, stopping };
+    let serving = tokio::spawn(listener.serve_probe(parts));
+    let with_server = upstream.is_some();
+    let reload = || {
+        let done = match with_server {
+            true => Err("the server says what is probed; there is no file to read again".to_owned()),
+            false => {
+                let read = settings.probe.modules().map_err(|err| err.to_string());
+                read.and_then(|modules| prober.reload(&settings.probe, modules))
+            }
+        };
+        process.reloaded(done.is_ok(), &clock);
+        reloads.ended(done.is_ok(), &*clock);
+        match &done {
+            Ok(()) => tracing::info!("the modules were read again and are in force"),
+            Err(reason) => {
+                tracing::error!(error = %reason, "the modules were refused, the old ones stay in force")
+            }
+        }
+        done
+    };
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Asked::Stop => break,
+                // Logged and counted.
+                Asked::Reload => drop(reload()),
+            },
+            request = asked.recv() => match request {
+                None => break,
+                Some(CommandRequest { command: Command::Quit, answer }) => {
+                    drop(answer.send(Ok(())));
+                    break;
+                }
+                Some(CommandRequest { command: Command::Reload, answer }) => drop(answer.send(reload())),
+            },
+        }
+    }
+    stop.send_replace(true);
+    if let Some(upstream) = upstream {
+        upstream.task.abort();
+        upstream.scraper.shutdown().await;
+        upstream.forward.close().await;
+    }
+    serving.await??;
+    Ok(())
+}
+
+/// Tells the person at the terminal. Nothing can be done when they have closed it.
+fn announce(listener: &Listener, upstream: Option<&Following>) {
+    let mut lines = vec![
+        format!("Bellwether probe {}", env!("CARGO_PKG_VERSION")),
+        format!("probe      http://{}/probe?module=http_2xx&target=…", listener.address()),
+    ];
+    lines.extend(upstream.map(|following| format!("schedules  of {} as {}", following.url, following.name)));
+    let mut out = std::io::stdout().lock();
+    drop(writeln!(out, "{}", lines.join("\n")).and_then(|()| out.flush()));
+}
+
+struct Parts {
+    clock: Arc<dyn Clock>,
+    scrape: sources::scrape::Metrics,
+    ingest: ingest::Metrics,
+}
+
+/// A vantage point that runs a server's schedules.
+struct Following {
+    url: String,
+    name: String,
+    scraper: Arc<Scraper>,
+    forward: Arc<Forward>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// Starts to run what the server says.
+async fn follow(
+    upstream: Upstream,
+    config: ::probe::Config,
+    prober: Arc<Prober>,
+    parts: Parts,
+) -> anyhow::Result<Following> {
+    std::fs::create_dir_all(&upstream.path)
+        .with_context(|| format!("cannot make the folder {}", upstream.path.display()))?;
+    let series = Arc::new(Series::default());
+    let known = Arc::clone(&series);
+    let forward = Arc::new(Forward::new(
+        series,
+        Arc::new(move |_, series| known.labels_of(series)),
+        Arc::clone(&parts.clock),
+        &upstream.forward,
+        upstream.path.join("forward"),
+        parts.ingest,
+    ));
+    let url = upstream.url.trim_end_matches('/').to_owned();
+    forward.reload(vec![destination(&url, &upstream)?]).await?;
+    let scraper = Arc::new(Scraper::new(sources::scrape::Parts {
+        appender: Arc::clone(&forward) as Arc<dyn Appender>,
+        seed: xxhash(&upstream.name),
+        clock: parts.clock,
+        tenant: TenantId::default(),
+        metrics: parts.scrape,
+        max_body_bytes: sources::scrape::Parts::MAX_BODY_BYTES,
+        agents: None,
+    }));
+    let options = Options { timeout: TIMEOUT, connect_timeout: TIMEOUT, ..Options::default() };
+    let asking = Asking {
+        client: Client::new(&upstream.http, options).map_err(|err| anyhow::anyhow!(err.chain()))?,
+        url: format!("{url}/api/v1/probe/vantages"),
+        token: upstream.token,
+        who: Introduction {
+            name: upstream.name.clone(),
+            labels: upstream.labels,
+            version: env!("CARGO_PKG_VERSION").into(),
+        },
+        config,
+        prober,
+        scraper: Arc::clone(&scraper),
+    };
+    let task = tokio::spawn(asking.run());
+    Ok(Following { url, name: upstream.name, scraper, forward, task })
+}
+
+fn xxhash(text: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The server as a destination of samples.
+fn destination(url: &str, upstream: &Upstream) -> anyhow::Result<Destination> {
+    let settings = DestinationSettings {
+        name: "server".into(),
+        url: format!("{url}/api/v1/write"),
+        http: upstream.http.clone(),
+        headers: Vec::new(),
+        timeout: Duration::from_secs(30),
+        message: Message::V2,
+        external_labels: Labels::default(),
+        relabel: Vec::new(),
+        exemplars: false,
+        histograms: true,
+        queue: Queue {
+            min_shards: 1,
+            max_shards: 4,
+            max_samples: 2_000,
+            deadline: Duration::from_secs(1),
+            min_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(10),
+            retry_429: true,
+            age_limit_ms: 0,
+        },
+        metadata: None,
+    };
+    Ok(Destination::new(settings)?)
+}
+
+/// Asks the server again and again what is to be probed.
+struct Asking {
+    client: Client,
+    url: String,
+    token: Secret,
+    who: Introduction,
+    config: ::probe::Config,
+    prober: Arc<Prober>,
+    scraper: Arc<Scraper>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Plan,
+}
+
+impl Asking {
+    async fn run(self) {
+        let (mut well, mut in_force) = (true, None);
+        loop {
+            let mut wait = RETRY;
+            match self.ask().await {
+                Ok(plan) => {
+                    if !std::mem::replace(&mut well, true) {
+                        tracing::info!("the server answers again");
+                    }
+                    wait = Duration::from_millis(plan.again_ms.max(1_000));
+                    // Kept even when it is refused, so that the refusal is told once.
+                    if in_force.as_ref() != Some(&plan) {
+                        match self.take(&plan) {
+                            Ok(()) => tracing::info!(schedules = plan.schedules.len(), "a plan is in force"),
+                            Err(reason) => {
+                                tracing::error!(error = %reason, "the server's plan was refused, the old one stays in force");
+                            }
+                        }
+                        in_force = Some(plan);
+                    }
+                }
+                Err(reason) if std::mem::replace(&mut well, false) => {
+                    tracing::warn!(error = %reason, "the server does not say what is to be probed; the plan in force goes on");
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn ask(&self) -> Result<Plan, String> {
+        let body = serde_json::to_vec(&self.who).map_err(|err| err.to_string())?;
+        let request = Request::post(&self.url, "application/json", body)
+            .and_then(|request| request.header("authorization", &format!("Bearer {}", self.token.expose())))
+            .map_err(|err| err.chain())?;
+        let response = self.client.send(request).await.map_err(|err| err.chain())?;
+        let status = response.status();
+        let body = response.bytes(MAX_PLAN).await.map_err(|err| err.chain())?;
+        if !status.is_success() {
+            let text: String = String::from_utf8_lossy(&body).chars().take(300).collect();
+            return Err(format!("HTTP status {status}: {text}"));
+        }
+        serde_json::from_slice::<Answer>(&body).map(|answer| answer.data).map_err(|err| err.to_string())
+    }
+
+    /// Puts a plan in force, all of it or nothing.
+    fn take(&self, plan: &Plan) -> Result<(), String> {
+        let modules = Modules::parse(&plan.modules).map_err(|err| format!("modules: {err}"))?;
+        let config = ::probe::Config { schedules: plan.schedules.clone(), ..self.config.clone() };
+        self.prober.reload(&config, modules)?;
+        let mut labels = self.who.labels.clone();
+        labels.insert("vantage".into(), self.who.name.clone());
+        probes::schedule(&self.scraper, &self.prober, plan.schedules.iter(), &labels);
+        Ok(())
+    }
+}
+
+/// Gives series references and stores nothing: what is sent is the spool's.
+#[derive(Default)]
+struct Series(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    by_labels: HashMap<Box<[u8]>, u64>,
+    /// A table begins anew when it is full; references of an older one are not known.
+    first: u64,
+    by_ref: Vec<Box<[u8]>>,
+}
+
+impl Series {
+    fn labels_of(&self, series: SeriesRef) -> Option<Labels> {
+        let table = self.0.lock();
+        let index = usize::try_from(series.0.checked_sub(table.first)?).ok()?;
+        Labels::from_encoded(table.by_ref.get(index)?)
+    }
+}
+
+impl Appender for Series {
+    fn append<'a>(&'a self, _: &'a TenantId, batch: &'a Batch) -> BoxFuture<'a, Result<Appended, SeamError>> {
+        let mut table = self.0.lock();
+        if table.by_ref.len() >= MAX_SERIES {
+            table.first += table.by_ref.len() as u64;
+            table.by_labels.clear();
+            table.by_ref.clear();
+        }
+        let mut appended = Appended { accepted: batch.sample_count(), ..Appended::default() };
+        for (index, key) in batch.series().iter().enumerate() {
+            let index = index as u32;
+            let known = match key {
+                SeriesKey::Ref(series) => {
+                    let at = series.0.checked_sub(table.first).and_then(|at| usize::try_from(at).ok());
+                    at.filter(|at| *at < table.by_ref.len()).map(|_| *series)
+                }
+                SeriesKey::Labels(_) => {
+                    batch.label_bytes(index).map(|bytes| match table.by_labels.get(bytes) {
+                        Some(series) => SeriesRef(*series),
+                        None => {
+                            let series = table.first + table.by_ref.len() as u64;
+                            table.by_ref.push(bytes.into());
+                            table.by_labels.insert(bytes.into(), series);
+                            appended.created.push(index);
+                            SeriesRef(series)
+                        }
+                    })
+                }
+            };
+            if known.is_none() {
+                appended.unknown_refs.push(index);
+            }
+            appended.refs.push(known);
+        }
+        Box::pin(async move { Ok(appended) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn series_keep_their_references() {
+        let series = Series::default();
+        let labels = Labels::from_pairs([("__name__", "probe_success"), ("instance", "a")]);
+        let mut batch = Batch::new();
+        let index = batch.add_series(&labels);
+        batch.push_float(index, 1, 1.0);
+        let first = series.append(&TenantId::default(), &batch).await.unwrap();
+        let reference = first.refs[0].unwrap();
+        assert_eq!((first.accepted, first.created.len()), (1, 1));
+        assert_eq!(series.labels_of(reference), Some(labels));
+        let mut batch = Batch::new();
+        batch.add_series_ref(reference);
+        batch.add_series_ref(SeriesRef(7));
+        let again = series.append(&TenantId::default(), &batch).await.unwrap();
+        assert_eq!((again.refs, again.unknown_refs), (vec![Some(reference), None], vec![1]));
+    }
+}
