@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("host", &["model", "wire"]),
     ("client-sdk", &[]),
     ("clients", &["model", "httpc"]),
-    ("probe", &["model", "httpc"]),
+    ("probe", &["model", "yaml", "httpc"]),
     ("rules", &["model", "yaml", "promql", "template"]),
     ("alerts", &["model", "yaml", "template", "httpc"]),
     (

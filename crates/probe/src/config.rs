@@ -13,7 +13,7 @@ use model::duration::PromDuration;
 use regex::bytes::Regex;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
-use serde_saphyr::Spanned;
+use yaml::Spanned;
 
 use crate::script::ScriptProbe;
 
@@ -307,7 +307,7 @@ fn excepted(host: &str, list: &str) -> bool {
 
 impl Default for HttpProbe {
     fn default() -> Self {
-        serde_saphyr::from_str("{}").expect("every field has a default")
+        yaml::read("{}").expect("every field has a default")
     }
 }
 
@@ -532,11 +532,9 @@ impl Modules {
     /// # Errors
     /// The first thing that is wrong, with its line.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let options = serde_saphyr::options! { with_snippet: false };
-        let written = serde_saphyr::from_str_with_options::<Option<Written>>(text, options);
-        let written = written.map_err(|err| match err.location() {
-            Some(at) if !err.to_string().contains("line ") => format!("line {}: {err}", at.line()),
-            _ => err.to_string(),
+        let written = yaml::read::<Option<Written>>(text).map_err(|err| match err.at {
+            Some((line, _)) => format!("line {line}: {}", err.message),
+            None => err.message,
         })?;
         let mut modules = BTreeMap::new();
         for (name, module) in written.unwrap_or_default().modules {

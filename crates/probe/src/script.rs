@@ -42,7 +42,7 @@ httpc::with_http_fields! {
 
 impl Default for ScriptProbe {
     fn default() -> Self {
-        serde_saphyr::from_str("{}").expect("every field has a default")
+        yaml::read("{}").expect("every field has a default")
     }
 }
 
