@@ -52,7 +52,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("rusqlite", &["state", "alerts"]),
     ("reqwest", &["httpc"]),
     ("async-nats", &["cluster"]),
-    ("serde-saphyr", &["yaml", "probe"]),
+    ("serde-saphyr", &["yaml"]),
 ];
 
 /// Source files may be this long before they need to be split.
