@@ -131,7 +131,10 @@ fn schedules_run_here_and_at_vantage_points_and_gaps_are_told() {
     assert_eq!(coverage["schedules_without_vantage"][0], "nowhere");
     let told = run(&["probe", "coverage", &format!("--server={}", server.url)]);
     let told = stdout(&told);
-    assert!(told.contains("berlin") && told.contains("No vantage point runs the schedule nowhere"), "{told}");
+    assert!(
+        told.contains("berlin") && told.contains("No vantage point runs the schedule \"nowhere\""),
+        "{told}"
+    );
     let (status, _) = server.post("/api/v1/probe/vantages", "application/json", b"{\"name\":\"x\"}");
     assert_eq!(status, 401);
 
