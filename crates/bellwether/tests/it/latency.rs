@@ -33,7 +33,7 @@ fn from_sample_to_webhook() {
         ));
         for rule in 0..10 {
             let record = format!(
-                "      - {{record: 'o:{group}:{rule}', expr: 'sum by (job) (rate({{job=~\".+\"}}[1m]))'}}\n"
+                "      - {{record: 'o:{group}:{rule}', expr: 'count by (job) ({{job=~\".+\"}})'}}\n"
             );
             rules.push_str(&record);
         }
