@@ -32,9 +32,8 @@ fn from_sample_to_webhook() {
             INTERVAL.as_secs()
         ));
         for rule in 0..10 {
-            let record = format!(
-                "      - {{record: 'o:{group}:{rule}', expr: 'count by (job) ({{job=~\".+\"}})'}}\n"
-            );
+            let record =
+                format!("      - {{record: 'o:{group}:{rule}', expr: 'count by (job) ({{job=~\".+\"}})'}}\n");
             rules.push_str(&record);
         }
     }
