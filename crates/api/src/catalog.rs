@@ -62,7 +62,7 @@ pub(crate) async fn series(
     let (mut found, mut warnings) = api.querier.series(&tenant, &selectors, range, ask(limit)).await?;
     if limit > 0 && found.len() > limit {
         found.truncate(limit);
-        warnings.push(TRUNCATED.to_owned());
+        truncated(&mut warnings);
     }
     let mut out = Vec::with_capacity(found.len() * 128);
     out.push(b'[');
@@ -133,10 +133,17 @@ fn ask(limit: usize) -> usize {
     if limit == 0 { 0 } else { limit.saturating_add(1) }
 }
 
+/// Says once that there is more; the storage may have said it.
+fn truncated(warnings: &mut Vec<String>) {
+    if !warnings.iter().any(|warning| warning == TRUNCATED) {
+        warnings.push(TRUNCATED.to_owned());
+    }
+}
+
 fn names(mut names: Vec<String>, mut warnings: Vec<String>, limit: usize) -> Response {
     if limit > 0 && names.len() > limit {
         names.truncate(limit);
-        warnings.push(TRUNCATED.to_owned());
+        truncated(&mut warnings);
     }
     let mut out = Vec::with_capacity(names.len() * 24);
     json::strings(&mut out, names.iter().map(String::as_str));

@@ -27,8 +27,8 @@ pub(crate) async fn targets(
         None | Some("any") => (true, true),
         Some("active") => (true, false),
         Some("dropped") => (false, true),
-        // Prometheus answers with everything too.
-        Some(_) => (true, true),
+        // As Prometheus: no list has such targets.
+        Some(_) => (false, false),
     };
     let wanted = params.get("scrapePool");
     let mut active_targets = Vec::new();

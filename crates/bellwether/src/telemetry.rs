@@ -67,8 +67,13 @@ pub(crate) fn start_logging(config: &LogConfig) -> anyhow::Result<()> {
     };
     // Libraries below us are quieter.
     let filter = EnvFilter::try_new(format!("{level},hyper=warn,h2=warn,reqwest=warn,rustls=warn"))?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    // A line that cannot be written (a full disk, a reader that is gone) is lost. Saying so on the same standard error
+    // would end the server.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false);
     let started = match config.format {
         Format::Logfmt => builder.try_init(),
         Format::Json => builder.json().try_init(),

@@ -43,7 +43,7 @@ mod tests;
 
 pub use config::Config;
 pub use error::Error;
-pub use run::Host;
+pub use run::{Host, check};
 
 use files::Files;
 use output::Output;

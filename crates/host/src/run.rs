@@ -84,6 +84,14 @@ pub struct Host {
     running: Option<Running>,
 }
 
+/// Whether a host could be watched as `config` says; nothing is opened.
+///
+/// # Errors
+/// As [`Host::new`], but for the folder.
+pub fn check(config: &Config, clock: &Arc<dyn Clock>) -> Result<(), Error> {
+    collectors::all(config, clock).map(drop)
+}
+
 impl Host {
     /// Makes the collectors that `config` enables.
     ///

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What may come in.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// A series with more labels is refused, `__name__` included; 0 is no limit.
@@ -60,7 +60,7 @@ pub struct Config {
 }
 
 /// A receiver without settings of its own.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SwitchConfig {
     /// Whether it answers; switched off, its paths are not found.
@@ -74,7 +74,7 @@ impl Default for SwitchConfig {
 }
 
 /// InfluxDB's line protocol.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InfluxConfig {
     /// Whether it answers; switched off, its paths are not found.
@@ -90,7 +90,7 @@ impl Default for InfluxConfig {
 }
 
 /// The Pushgateway's interface.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PushgatewayConfig {
     /// Whether it answers; switched off, its paths are not found.
@@ -118,7 +118,7 @@ impl Default for PushgatewayConfig {
 }
 
 /// Graphite's receivers.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GraphiteConfig {
     /// Address and port for plaintext over TCP and UDP, such as `0.0.0.0:2003`; empty for none.
@@ -141,7 +141,7 @@ pub enum HistogramForm {
 }
 
 /// StatsD and DogStatsD.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StatsdConfig {
     /// Address and port for UDP and TCP, such as `0.0.0.0:8125`; empty for none.
@@ -175,7 +175,7 @@ impl Default for StatsdConfig {
 }
 
 /// A receiver that needs an address and nothing else.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenConfig {
     /// Address and port; empty for none.
@@ -183,7 +183,7 @@ pub struct ListenConfig {
 }
 
 /// Bounds of the receivers that do not speak HTTP.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SocketConfig {
     /// Whose data it is: these protocols name no tenant.
@@ -219,7 +219,7 @@ pub enum FullPolicy {
 }
 
 /// The spool of remote write out.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ForwardConfig {
     /// The spool may take this many bytes on disk; it is in the folder `forward` of `storage.path`.
@@ -241,7 +241,7 @@ impl Default for ForwardConfig {
 }
 
 /// Cardinality protection. Limits by tenant, metric and target are in `storage.limits`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CardinalityConfig {
     /// Whether a label that explodes is put into quarantine: its metric then gets no new series with that label for a while.
@@ -275,7 +275,7 @@ impl Default for CardinalityConfig {
 }
 
 /// Deltas, which are added up to totals.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeltaConfig {
     /// Series whose deltas are added up at once; 0 refuses deltas.

@@ -23,7 +23,7 @@ pub enum Durability {
 }
 
 /// The write-ahead log.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WalConfig {
     /// When an acknowledged sample is safe: `always` (default), `interval` or `os`.
@@ -51,7 +51,7 @@ impl Default for WalConfig {
 }
 
 /// Bounds of one tenant. 0 means "no bound".
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Series in the head.
@@ -88,7 +88,7 @@ impl Default for Limits {
 }
 
 /// Bounds of one tenant, in place of those of all.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TenantLimits {
     /// The tenant.
@@ -98,7 +98,7 @@ pub struct TenantLimits {
 }
 
 /// A down-sampled tier: aggregates of each series and step, kept longer than the samples.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TierConfig {
     /// Length of a step; a day is a multiple of it.
@@ -114,7 +114,7 @@ impl Default for TierConfig {
 }
 
 /// Local storage.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The data folder. Each tenant has a folder of its own in it.

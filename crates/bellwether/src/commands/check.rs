@@ -87,6 +87,7 @@ fn config(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         say(format_args!("Checking {}", path.display()));
         let given = Given { file: Some(path.to_owned()), ..Given::default() };
         let checked = Config::load(&given).and_then(|config| {
+            roles::check(&config)?;
             let rules: usize = roles::load_all_rules(&config)?
                 .iter()
                 .flat_map(|file| &file.groups)

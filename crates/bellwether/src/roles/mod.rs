@@ -112,6 +112,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let started = clock.now();
 
     // Files that are wrong, or a port that is taken: no data is touched.
+    check(&config)?;
     let rule_files = load_rules(&config)?;
     let routes = alert_routes(settings.alerts.config_file.as_deref())?;
     let listener = Listener::bind(&settings.web.listen_address).await?;
@@ -266,6 +267,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     }));
 
     let http_push = Arc::clone(&push.http);
+    let fixed = fixed(settings);
     let running = Running {
         given,
         url,
@@ -282,6 +284,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         agents,
         collector: collector.as_ref().map(|running| Arc::clone(&running.collector)),
         query_log,
+        fixed,
         _logs: logs,
     };
     loop {
@@ -329,6 +332,62 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Checks what neither the types nor the files' own readers check.
+///
+/// # Errors
+/// What the server could not start with.
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let host = &config.settings.sources.host;
+    if host.enabled {
+        host::check(host, &clock).context("sources.host")?;
+    }
+    alert_routes(config.settings.alerts.config_file.as_deref()).context("alerts.config_file")?;
+    forward::destinations(&config.prometheus)?;
+    probes::read(&config.settings.sources.probe).context("sources.probe")?;
+    Ok(())
+}
+
+/// Sections that are read at the start alone.
+#[derive(PartialEq)]
+struct Fixed {
+    storage: tsdb::Config,
+    web: api::WebConfig,
+    query: api::QueryConfig,
+    host: host::Config,
+    ingest: ingest::Config,
+    fleet: api::FleetConfig,
+    log: telemetry::LogConfig,
+}
+
+fn fixed(settings: &crate::config::Settings) -> Fixed {
+    Fixed {
+        storage: settings.storage.clone(),
+        web: settings.web.clone(),
+        query: settings.query.clone(),
+        host: settings.sources.host.clone(),
+        ingest: settings.ingest.clone(),
+        fleet: settings.fleet.clone(),
+        log: settings.log.clone(),
+    }
+}
+
+impl Fixed {
+    /// The names of sections that differ.
+    fn changed_from(&self, other: &Self) -> Vec<&'static str> {
+        let all = [
+            ("storage", self.storage != other.storage),
+            ("web", self.web != other.web),
+            ("query", self.query != other.query),
+            ("sources.host", self.host != other.host),
+            ("ingest", self.ingest != other.ingest),
+            ("fleet", self.fleet != other.fleet),
+            ("log", self.log != other.log),
+        ];
+        all.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
+    }
+}
+
 /// What a reload changes.
 struct Running {
     given: Given,
@@ -346,6 +405,8 @@ struct Running {
     agents: Option<collect::Agents>,
     collector: Option<Arc<clients::Collector>>,
     query_log: Arc<api::QueryLog>,
+    /// The sections that a reload does not change, as they are in force.
+    fixed: Fixed,
     /// Run until the server ends.
     _logs: Option<sources::logs::Logs>,
 }
@@ -369,6 +430,7 @@ impl Running {
 
     async fn try_reload(&self) -> anyhow::Result<()> {
         let config = Config::load(&self.given)?;
+        check(&config)?;
         let rule_files = load_rules(&config)?;
         let routes = alert_routes(config.settings.alerts.config_file.as_deref())?;
         let destinations = forward::destinations(&config.prometheus)?;
@@ -387,6 +449,9 @@ impl Running {
         self.push.reload(push::otlp_options(&config.prometheus.otlp));
         self.ruler.load(&rule_files, rule_settings(&config, &self.url)).await;
         self.query_log.replace(query_log_file);
+        for section in fixed(&config.settings).changed_from(&self.fixed) {
+            tracing::warn!(section, "what changed here takes effect at the next start");
+        }
         self.live.reloaded(Some(live_config(&config, &self.url, &*self.clock)));
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! SIGHUP and `POST /-/reload`: a good file takes effect, a bad one changes nothing and says so.
 
-use crate::harness::{Server, file, wait};
+use crate::harness::{Server, file, run, stderr, wait};
 
 fn jobs(server: &Server) -> Vec<String> {
     let data = server.data("/api/v1/scrape_pools");
@@ -43,6 +43,27 @@ fn a_reload_takes_the_new_file_or_leaves_everything() {
     server.wait_for("up{job=\"fourth\"} == 0");
     // The host is still watched, without a gap.
     server.wait_for("node_load1");
+}
+
+#[test]
+fn what_a_start_refuses_a_reload_and_a_check_refuse_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), "bellwether.yml", "");
+    let config = format!("--config.file={}", path.display());
+    let server = Server::start(&folder.path().join("data"), &[&config]);
+    for (text, named) in [
+        ("sources:\n  host:\n    netdev_device_exclude: '(('\n", "netdev_device_exclude"),
+        ("alerts:\n  config_file: nowhere.yml\n", "nowhere.yml"),
+    ] {
+        file(folder.path(), "bellwether.yml", text);
+        let (status, body) = server.post("/-/reload", "text/plain", b"");
+        assert!(status == 500 && body.contains(named), "{status} {body}");
+        let checked = run(&["check", "config", &path.display().to_string()]);
+        assert!(!checked.status.success() && stderr(&checked).contains(named), "{}", stderr(&checked));
+    }
+    // What needs a start is said.
+    file(folder.path(), "bellwether.yml", "query:\n  max_concurrency: 3\n");
+    assert_eq!(server.post("/-/reload", "text/plain", b"").0, 200);
 }
 
 #[test]

@@ -152,6 +152,10 @@ pub fn run_paths(paths: &[PathBuf], engine: &dyn Engine, options: &RunOptions) -
                 .map(|entry| entry.map(|entry| entry.path()))
                 .collect::<io::Result<_>>()?;
             files.retain(|file| file.extension().is_some_and(|extension| extension == "test"));
+            if files.is_empty() {
+                let message = format!("the folder {} has no *.test files", path.display());
+                return Err(io::Error::new(io::ErrorKind::NotFound, message));
+            }
             files.sort();
         }
         for file in files {
