@@ -61,7 +61,7 @@ fn what_a_start_refuses_a_reload_and_a_check_refuse_too() {
         let checked = run(&["check", "config", &path.display().to_string()]);
         assert!(!checked.status.success() && stderr(&checked).contains(named), "{}", stderr(&checked));
     }
-    // What needs a start is said.
+    // A section that is read at the start alone does not make the reload fail.
     file(folder.path(), "bellwether.yml", "query:\n  max_concurrency: 3\n");
     assert_eq!(server.post("/-/reload", "text/plain", b"").0, 200);
 }
