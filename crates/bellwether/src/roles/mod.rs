@@ -332,7 +332,8 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks what neither the types nor the files' own readers check.
+/// Checks of our own settings what neither the types nor the files' own readers check. What a Prometheus file may say is
+/// judged as Prometheus does: destinations of remote write and their certificates are not looked at.
 ///
 /// # Errors
 /// What the server could not start with.
@@ -343,7 +344,6 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
         host::check(host, &clock).context("sources.host")?;
     }
     alert_routes(config.settings.alerts.config_file.as_deref()).context("alerts.config_file")?;
-    forward::destinations(&config.prometheus)?;
     probes::read(&config.settings.sources.probe).context("sources.probe")?;
     Ok(())
 }

@@ -89,6 +89,14 @@ fn checks_have_promtool_exit_codes() {
     );
     let output = run(&["check", "config", &good.display().to_string()]);
     assert!(output.status.success(), "{}", stderr(&output));
+    // Destinations are not looked at, as promtool does not.
+    let elsewhere = file(
+        folder.path(),
+        "elsewhere.yml",
+        "remote_write:\n  - url: http://a/write\n    tls_config: {cert_file: not_here, key_file: not_here}\n",
+    );
+    let output = run(&["check", "config", &elsewhere.display().to_string()]);
+    assert!(output.status.success(), "{}", stderr(&output));
     let rules = file(
         folder.path(),
         "rules.yml",
