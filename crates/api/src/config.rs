@@ -1,5 +1,6 @@
 //! Settings of the web server and the query API.
 
+use model::InvalidField;
 use model::duration::PromDuration;
 use model::pattern::Pattern;
 use schemars::JsonSchema;
@@ -40,11 +41,28 @@ impl WebConfig {
     ///
     /// # Errors
     /// The setting, and why.
-    pub fn check(&self) -> Result<(), String> {
-        match Pattern::new(&self.cors_origin) {
-            Ok(_) => Ok(()),
-            Err(err) => Err(format!("web.cors_origin: {err}")),
+    pub fn check(&self) -> Result<(), InvalidField> {
+        if let Err(err) = Pattern::new(&self.cors_origin) {
+            return Err(InvalidField::new("web.cors_origin", format!("it is no regular expression: {err}")));
         }
+        if !self.external_url.is_empty() {
+            let url = self.external_url.parse::<axum::http::Uri>();
+            let whole = |url: axum::http::Uri| {
+                matches!(url.scheme_str(), Some("http" | "https")) && url.authority().is_some()
+            };
+            if !url.is_ok_and(whole) {
+                let message = format!("{:?} is no URL: write https://host/path", self.external_url);
+                return Err(InvalidField::new("web.external_url", message));
+            }
+        }
+        for (name, value) in
+            [("web.max_body_bytes", self.max_body_bytes), ("web.max_connections", self.max_connections)]
+        {
+            if value == 0 {
+                return Err(InvalidField::new(name, "0 would refuse every request: give 1 or more"));
+            }
+        }
+        Ok(())
     }
 
     /// The pattern of `cors_origin`; `None` for "none", and for one that [`WebConfig::check`] refuses.
@@ -101,6 +119,33 @@ pub struct QueryConfig {
     pub max_patterns: usize,
     /// Queries that take at least this long are logged as slow; 0 for none.
     pub slow_threshold: PromDuration,
+}
+
+impl QueryConfig {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, in words.
+    pub fn check(&self) -> Result<(), InvalidField> {
+        for (name, zero) in [
+            ("timeout", self.timeout.ms() == 0),
+            ("max_concurrency", self.max_concurrency == 0),
+            ("max_series", self.max_series == 0),
+            ("max_samples", self.max_samples == 0),
+            ("max_bytes", self.max_bytes == 0),
+            ("max_total_bytes", self.max_total_bytes == 0),
+            ("default_evaluation_interval", self.default_evaluation_interval.ms() == 0),
+            ("lookback_delta", self.lookback_delta.ms() == 0),
+        ] {
+            if zero {
+                return Err(InvalidField::new(
+                    format!("query.{name}"),
+                    "0 would refuse every query: give more",
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Default for QueryConfig {

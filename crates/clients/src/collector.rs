@@ -143,7 +143,7 @@ impl Collector {
         metrics: Metrics,
         seed: u64,
     ) -> Result<Self, Error> {
-        config.check().map_err(Error::Config)?;
+        config.check().map_err(|wrong| Error::Config(wrong.to_string()))?;
         let secret = secret(&config)?;
         let sites = Arc::new(Sites::new(&config).map_err(Error::Config)?);
         let keep = match config.keep_reports.ms() {
@@ -221,7 +221,7 @@ impl Collector {
     /// # Errors
     /// A setting is wrong, and nothing has changed.
     pub fn reload(&self, config: &Config) -> Result<bool, Error> {
-        config.check().map_err(Error::Config)?;
+        config.check().map_err(|wrong| Error::Config(wrong.to_string()))?;
         if self.config.secret_file.as_os_str().is_empty() && config.sites.iter().any(|site| site.signed) {
             let text = "signed sites need collector.secret_file, which needs a restart";
             return Err(Error::Config(text.into()));

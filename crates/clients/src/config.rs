@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use model::InvalidField;
 use model::duration::PromDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -340,61 +341,64 @@ impl Config {
     ///
     /// # Errors
     /// The first thing that is wrong: the field, and what to write.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), InvalidField> {
+        self.wrong().map_or(Ok(()), |wrong| Err(wrong.within("collector")))
+    }
+
+    fn wrong(&self) -> Option<InvalidField> {
+        let wrong = |field: &str, message: String| Some(InvalidField::new(field, message));
         if !(1..=MAX_MIN_CLIENTS).contains(&self.min_clients) {
-            return Err(format!(
-                "collector.min_clients is {}: give 1 to {MAX_MIN_CLIENTS}",
-                self.min_clients
-            ));
+            return wrong("min_clients", format!("{}: give 1 to {MAX_MIN_CLIENTS}", self.min_clients));
         }
         if self.tls.cert_file.as_os_str().is_empty() != self.tls.key_file.as_os_str().is_empty() {
-            return Err("collector.tls needs both cert_file and key_file".into());
+            return wrong("tls", "it needs both cert_file and key_file".into());
         }
         let secret = !self.secret_file.as_os_str().is_empty();
         if !self.push.url.is_empty() && !secret {
-            return Err(
-                "collector.push.url needs collector.secret_file: the upper collector checks the signature"
-                    .into(),
-            );
+            let text = "it needs collector.secret_file: the upper collector checks the signature";
+            return wrong("push.url", text.into());
         }
         for (name, value, least) in [
-            ("collector.detection.interval", self.detection.interval.ms(), 1000),
-            ("collector.push.interval", self.push.interval.ms(), 1000),
-            ("collector.read_timeout", self.read_timeout.ms(), 1),
-            ("collector.max_age", self.max_age.ms(), 1),
+            ("detection.interval", self.detection.interval.ms(), 1000),
+            ("push.interval", self.push.interval.ms(), 1000),
+            ("read_timeout", self.read_timeout.ms(), 1),
+            ("max_age", self.max_age.ms(), 1),
         ] {
             if value < least {
-                return Err(format!("{name} is too short: give at least {least}ms"));
+                return wrong(name, format!("it is too short: give at least {least}ms"));
             }
         }
         for (name, value) in [
-            ("collector.max_body_bytes", self.max_body_bytes),
-            ("collector.max_reports", self.max_reports),
-            ("collector.max_connections", self.max_connections),
-            ("collector.limits.remembered", self.limits.remembered),
-            ("collector.limits.cells", self.limits.cells),
-            ("collector.limits.per_client", self.limits.per_client as usize),
-            ("collector.limits.families_per_prefix", self.limits.families_per_prefix as usize),
-            ("collector.limits.burst_seconds", self.limits.burst_seconds as usize),
+            ("max_body_bytes", self.max_body_bytes),
+            ("max_reports", self.max_reports),
+            ("max_connections", self.max_connections),
+            ("limits.remembered", self.limits.remembered),
+            ("limits.cells", self.limits.cells),
+            ("limits.per_client", self.limits.per_client as usize),
+            ("limits.families_per_prefix", self.limits.families_per_prefix as usize),
+            ("limits.burst_seconds", self.limits.burst_seconds as usize),
         ] {
             if value == 0 {
-                return Err(format!("{name} is 0: nothing would be accepted"));
+                return wrong(name, "with 0 nothing would be accepted".into());
             }
         }
         let mut names = std::collections::BTreeSet::new();
         for (index, site) in self.sites.iter().enumerate() {
-            site.check().map_err(|wrong| format!("collector.sites[{index}].{wrong}"))?;
+            let at = format!("sites[{index}]");
+            if let Err(err) = site.check() {
+                return Some(err.within(&at));
+            }
             if !names.insert(&site.name) {
-                return Err(format!("collector.sites[{index}].name: {:?} is there twice", site.name));
+                return wrong(&format!("{at}.name"), format!("{:?} is there twice", site.name));
             }
             if site.signed && !secret {
-                return Err(format!("collector.sites[{index}].signed needs collector.secret_file"));
+                return wrong(&format!("{at}.signed"), "it needs collector.secret_file".into());
             }
         }
         if self.sites.len() > usize::from(u16::MAX) {
-            return Err(format!("collector.sites: {} sites, at most 65535 are told apart", self.sites.len()));
+            return wrong("sites", format!("{} sites, at most 65535 are told apart", self.sites.len()));
         }
-        Ok(())
+        None
     }
 }
 
@@ -403,37 +407,41 @@ impl Site {
     ///
     /// # Errors
     /// Field and reason.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), InvalidField> {
+        let wrong = |field: &str, message: String| Err(InvalidField::new(field, message));
         let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if self.name.is_empty() || self.name.len() > 100 || !self.name.bytes().all(word) {
-            return Err(format!("name: {:?}: use up to 100 letters, digits, '-', '_' and '.'", self.name));
+            return wrong(
+                "name",
+                format!("{:?}: use up to 100 letters, digits, '-', '_' and '.'", self.name),
+            );
         }
         if self.origins.is_empty() {
-            return Err("origins: name at least one, such as https://shop.example".into());
+            return wrong("origins", "name at least one, such as https://shop.example".into());
         }
-        for origin in &self.origins {
-            Pattern::parse(origin).map_err(|wrong| format!("origins: {wrong}"))?;
+        for (index, origin) in self.origins.iter().enumerate() {
+            Pattern::parse(origin)
+                .map_err(|reason| InvalidField::new(format!("origins[{index}]"), reason.to_string()))?;
         }
-        for collector in &self.collectors {
+        for (index, collector) in self.collectors.iter().enumerate() {
             let origin = crate::origin::origin(collector);
             // It becomes part of web servers' configurations, in quotes; nginx has no way to write a $.
             let odd = |c: char| !c.is_ascii_graphic() || "'\"`\\{}<>^|#$".contains(c);
             if origin.is_none() || collector.contains(odd) {
-                return Err(format!(
-                    "collectors: {collector:?} is no URL: write https://collector.example.net"
-                ));
+                let message = format!("{collector:?} is no URL: write https://collector.example.net");
+                return wrong(&format!("collectors[{index}]"), message);
             }
         }
         for (name, value) in
             [("success_fraction", self.success_fraction), ("failure_fraction", self.failure_fraction)]
         {
             if !(0.0..=1.0).contains(&value) {
-                return Err(format!("{name}: {value} is no share between 0 and 1"));
+                return wrong(name, format!("{value} is no share between 0 and 1"));
             }
         }
         let above = self.checks.server_errors_above;
         if !(above > 0.0 && above <= 1.0) {
-            return Err(format!("checks.server_errors_above: {above} is no share above 0 and up to 1"));
+            return wrong("checks.server_errors_above", format!("{above} is no share above 0 and up to 1"));
         }
         Ok(())
     }

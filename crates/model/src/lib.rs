@@ -15,6 +15,7 @@
 //! | [`duration`], [`time`] | Prometheus durations; timestamps and the [`Clock`] |
 //! | [`budget`] | bytes that are reserved before they are allocated |
 //! | [`tenant`], [`error`], [`seam`] | whose data; what went wrong; where crates meet |
+//! | [`setting`] | a field of a configuration whose value cannot be used |
 #![warn(missing_docs)]
 
 pub mod alert;
@@ -30,6 +31,7 @@ pub mod pattern;
 pub mod relabel;
 pub mod sample;
 pub mod seam;
+pub mod setting;
 pub mod tenant;
 pub mod time;
 
@@ -43,5 +45,6 @@ pub use labels::{Labels, LabelsBuilder};
 pub use matcher::{MatchOp, Matcher, Selector};
 pub use sample::{Exemplar, STALE_NAN, Samples, Value, is_stale};
 pub use seam::{Appender, Notifier, Querier, StateStore};
+pub use setting::InvalidField;
 pub use tenant::TenantId;
 pub use time::{Clock, Timestamp};

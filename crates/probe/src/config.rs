@@ -533,8 +533,8 @@ impl Modules {
     /// The first thing that is wrong, with its line.
     pub fn parse(text: &str) -> Result<Self, String> {
         let written = yaml::read::<Option<Written>>(text).map_err(|err| match err.at {
-            Some((line, _)) => format!("line {line}: {}", err.message),
-            None => err.message,
+            Some((line, _)) => format!("line {line}: {}", err.of_field()),
+            None => err.of_field(),
         })?;
         let mut modules = BTreeMap::new();
         for (name, module) in written.unwrap_or_default().modules {

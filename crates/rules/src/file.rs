@@ -166,7 +166,8 @@ pub fn parse(path: &str, text: &str, options: &promql::Options) -> Result<RuleFi
     let raw: Option<RawFile> = match yaml::read(text) {
         Ok(raw) => raw,
         Err(wrong) => {
-            return Err(vec![Problem { file: path.to_owned(), at: wrong.at, message: wrong.message }]);
+            let at = wrong.at;
+            return Err(vec![Problem { file: path.to_owned(), at, message: wrong.of_field() }]);
         }
     };
     let mut groups = Vec::new();

@@ -91,13 +91,16 @@ fn problems_say_where() {
         ),
         ("groups:\n - name: a\n - name: a", "groupname: \"a\" is repeated in the same file"),
         ("groups:\n - rules: []", "group name must not be empty"),
-        ("groups:\n - name: a\n   foo: b", "r.yml:3:4: unknown field `foo`"),
-        ("groups:\n - name: a\n   interval: 1x", "r.yml:3:14: not a valid duration string: \"1x\""),
+        ("groups:\n - name: a\n   foo: b", "r.yml:3:4: groups[0]: unknown field `foo`"),
+        (
+            "groups:\n - name: a\n   interval: 1x",
+            "r.yml:3:14: groups[0].interval: not a valid duration string: \"1x\"",
+        ),
         (
             "groups:\n - name: a\n   rules:\n    - record: x\n      expr: up[5m]",
             "a rule needs a vector or scalar",
         ),
-        ("groups: [", "r.yml:1:9: unclosed bracket"),
+        ("groups: [", "r.yml:1:9: groups[0]: unclosed bracket"),
     ];
     for (text, expected) in cases {
         let problems = parse(text).unwrap_err();

@@ -5,13 +5,23 @@
 
 use std::fmt;
 
-use serde::de;
+use serde::de::{self, Unexpected};
 
-/// What went wrong; `at` is line and column once the format has said them.
+/// What went wrong; `at` is line and column once the format has said them, `field` grows on the way out.
 #[derive(Debug)]
 pub(crate) struct Fail {
     pub(crate) at: Option<(u64, u64)>,
+    pub(crate) field: String,
     pub(crate) message: String,
+}
+
+impl Fail {
+    /// It happened in the value of `key`.
+    pub(crate) fn below(mut self, key: &str) -> Self {
+        let joint = if self.field.is_empty() || self.field.starts_with('[') { "" } else { "." };
+        self.field = format!("{key}{joint}{}", self.field);
+        self
+    }
 }
 
 impl fmt::Display for Fail {
@@ -24,7 +34,7 @@ impl std::error::Error for Fail {}
 
 impl de::Error for Fail {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self { at: None, message: message.to_string() }
+        Self { at: None, field: String::new(), message: message.to_string() }
     }
 }
 
@@ -79,6 +89,25 @@ pub(crate) enum Given<'a, 'de> {
     Seq(&'a mut dyn Items<'de>),
     Map(&'a mut dyn Entries<'de>),
     Enum(&'a mut dyn Choice<'de>),
+}
+
+impl Given<'_, '_> {
+    /// In an error of a type that asked for something else.
+    pub(crate) fn unexpected(&self) -> Unexpected<'_> {
+        match self {
+            Self::Bool(v) => Unexpected::Bool(*v),
+            Self::I64(v) => Unexpected::Signed(*v),
+            Self::U64(v) => Unexpected::Unsigned(*v),
+            Self::F64(v) => Unexpected::Float(*v),
+            Self::Str(v) => Unexpected::Str(v),
+            Self::None | Self::Unit => Unexpected::Other("null"),
+            Self::Some(_) => Unexpected::Option,
+            Self::Newtype(_) => Unexpected::NewtypeStruct,
+            Self::Seq(_) => Unexpected::Other("a list"),
+            Self::Map(_) => Unexpected::Other("a mapping"),
+            Self::Enum(_) => Unexpected::Enum,
+        }
+    }
 }
 
 /// A deserializer that is used once.

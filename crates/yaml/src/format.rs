@@ -1,85 +1,88 @@
 //! The side of the formats: the objects over any deserializer.
 //!
 //! Errors cross the border both ways. A type's error becomes the format's, so that the format adds the place where it
-//! happened; on its way up through outer types it is ours again, with that place. An error that has its place waits in
-//! a stash while a stand-in travels through the format, which would otherwise add the places of all outer values.
+//! happened; on its way up through outer types it is ours again, with that place, and collects the field's path. Ours
+//! waits in a stash while a stand-in travels through the format, which knows neither paths nor when a place is known.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess,
-    Visitor,
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
 };
 
-use crate::Slot;
 use crate::erased::{Choice, Entries, Fail, Given, Items, Kind, Seed, Sink, Source};
+use crate::part::{Empty, Name, Scope, Take};
+use crate::typed::seed;
+use crate::words;
 
-/// Where an error that has its place waits.
+/// Where an error waits.
 pub(crate) type Stash = Cell<Option<Fail>>;
 
+/// What goes with every value on the way down.
+#[derive(Clone, Copy)]
+pub(crate) struct Way<'s> {
+    stash: &'s Stash,
+    /// What of the value is read; all without one.
+    scope: Option<Scope<'s>>,
+    /// Where a text is noted: the key of an entry, for the paths of errors.
+    note: Option<&'s RefCell<String>>,
+    /// The next mapping is [`serde_saphyr::Spanned`]'s own: its keys are no fields of the text.
+    spanned: bool,
+}
+
+impl<'s> Way<'s> {
+    pub(crate) fn new(stash: &'s Stash, scope: Option<Scope<'s>>) -> Self {
+        Self { stash, scope, note: None, spanned: false }
+    }
+
+    fn whole(self) -> Self {
+        Self { scope: None, note: None, spanned: false, ..self }
+    }
+}
+
 /// Reads a value from any format.
-pub(crate) fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    from: D,
-    stash: &Stash,
-) -> Result<T, Fail> {
-    let mut slot = Slot::new(std::marker::PhantomData::<T>);
-    Seed::grow(&mut slot, &mut Once { from: Some(from), stash })?;
+pub(crate) fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D, way: Way<'_>) -> Result<T, Fail> {
+    let mut slot = seed(std::marker::PhantomData::<T>);
+    Seed::grow(&mut slot, &mut Once { from: Some(from), way })?;
     slot.done()
 }
 
 /// Our error as the format's.
 pub(crate) fn thrown<E: Error>(stash: &Stash, fail: Fail) -> E {
-    if fail.at.is_none() {
-        return E::custom(fail.message);
-    }
+    let stand_in = E::custom(&fail.message);
     stash.set(Some(fail));
-    E::custom("")
+    stand_in
 }
 
-/// The format's error as ours: the waiting one, or what its text says.
+/// The format's error as ours: the waiting one with the place that the format has added, or what its text says.
 pub(crate) fn caught(stash: &Stash, err: impl fmt::Display) -> Fail {
-    stash.take().unwrap_or_else(|| with_place(&err.to_string()))
-}
-
-/// Takes the place out of a message: `[error: ]line L column C: message` or `message at line L, column C`.
-fn with_place(text: &str) -> Fail {
-    let text = text.strip_prefix("error: ").unwrap_or(text);
-    let pair = |line: &str, column: &str| {
-        let at = (line.trim_end_matches(',').parse().ok()?, column.parse().ok()?);
-        (at.0 > 0).then_some(at)
-    };
-    let front = || {
-        let (line, rest) = text.strip_prefix("line ")?.split_once(" column ")?;
-        let (column, message) = rest.split_once(": ")?;
-        Some((pair(line, column)?, message))
-    };
-    let back = || {
-        let (message, place) = text.rsplit_once(" at line ")?;
-        let (line, column) = place.split_once(" column ")?;
-        Some((pair(line, column)?, message))
-    };
-    match front().or_else(back) {
-        Some((at, message)) => {
-            // Both places may be there.
-            let suffix = format!(" at line {}, column {}", at.0, at.1);
-            Fail { at: Some(at), message: message.strip_suffix(&suffix).unwrap_or(message).to_owned() }
+    match stash.take() {
+        Some(fail) if fail.at.is_some() => fail,
+        Some(fail) => Fail { at: words::with_place(&err.to_string()).0, ..fail },
+        None => {
+            let text = err.to_string();
+            let (at, message) = words::with_place(&text);
+            Fail { at, field: String::new(), message: words::plain(message) }
         }
-        None => Fail { at: None, message: text.to_owned() },
     }
 }
 
 /// A deserializer that is used once.
 struct Once<'s, D> {
     from: Option<D>,
-    stash: &'s Stash,
+    way: Way<'s>,
 }
 
 impl<'de, D: Deserializer<'de>> Source<'de> for Once<'_, D> {
     fn give(&mut self, kind: Kind, to: &mut dyn Sink<'de>) -> Result<(), Fail> {
         let from = self.from.take().ok_or_else(|| Fail::custom("a value was read twice"))?;
-        let to = Bridge { to, stash: self.stash };
+        let spanned = self.way.spanned || matches!(kind, Kind::NewtypeStruct("__yaml_spanned"));
+        let to = Bridge { to, way: Way { spanned, ..self.way } };
         match kind {
+            // Of a section that is there without a value, as if it were absent.
+            Kind::Struct(..) if self.way.scope.is_some() => from.deserialize_option(OrEmpty { kind, to }),
             Kind::Any => from.deserialize_any(to),
             Kind::Bool => from.deserialize_bool(to),
             Kind::I8 => from.deserialize_i8(to),
@@ -112,7 +115,7 @@ impl<'de, D: Deserializer<'de>> Source<'de> for Once<'_, D> {
             Kind::Identifier => from.deserialize_identifier(to),
             Kind::Ignored => from.deserialize_ignored_any(to),
         }
-        .map_err(|err| caught(self.stash, err))
+        .map_err(|err| caught(self.way.stash, err))
     }
 
     fn is_human_readable(&self) -> bool {
@@ -123,12 +126,12 @@ impl<'de, D: Deserializer<'de>> Source<'de> for Once<'_, D> {
 /// A sink, as the visitor that the format is compiled for.
 struct Bridge<'s, 'v, 'de> {
     to: &'v mut dyn Sink<'de>,
-    stash: &'s Stash,
+    way: Way<'s>,
 }
 
 impl<'de> Bridge<'_, '_, 'de> {
     fn put<E: Error>(self, given: Given<'_, 'de>) -> Result<(), E> {
-        self.to.take(given).map_err(|fail| thrown(self.stash, fail))
+        self.to.take(given).map_err(|fail| thrown(self.way.stash, fail))
     }
 }
 
@@ -152,7 +155,13 @@ impl<'de> Visitor<'de> for Bridge<'_, '_, 'de> {
         visit_i64 I64 i64,
         visit_u64 U64 u64,
         visit_f64 F64 f64,
-        visit_str Str &str,
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        if let Some(note) = self.way.note {
+            text.clone_into(&mut note.borrow_mut());
+        }
+        self.put(Given::Str(text))
     }
 
     fn visit_none<E: Error>(self) -> Result<(), E> {
@@ -164,57 +173,95 @@ impl<'de> Visitor<'de> for Bridge<'_, '_, 'de> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        let mut from = Once { from: Some(from), stash: self.stash };
+        let mut from = Once { from: Some(from), way: self.way };
         self.put(Given::Some(&mut from))
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        let mut from = Once { from: Some(from), stash: self.stash };
+        let mut from = Once { from: Some(from), way: self.way };
         self.put(Given::Newtype(&mut from))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
-        let mut items = Held { inner: items, stash: self.stash };
+        let mut items = HeldItems { inner: items, way: self.way.whole(), at: 0 };
         self.put(Given::Seq(&mut items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<(), A::Error> {
-        let mut entries = Held { inner: entries, stash: self.stash };
+        let mut entries = HeldEntries {
+            inner: entries,
+            way: Way { note: None, spanned: false, ..self.way },
+            named: !self.way.spanned,
+            key: RefCell::new(String::new()),
+            within: false,
+        };
         self.put(Given::Map(&mut entries))
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, choice: A) -> Result<(), A::Error> {
         let mut choice: Chosen<'_, A, A::Variant> =
-            Chosen { choice: Some(choice), variant: None, stash: self.stash };
+            Chosen { choice: Some(choice), variant: None, way: self.way.whole() };
         self.put(Given::Enum(&mut choice))
+    }
+}
+
+/// A struct that may be null, which gives it no fields.
+struct OrEmpty<'s, 'v, 'de> {
+    kind: Kind,
+    to: Bridge<'s, 'v, 'de>,
+}
+
+impl<'de> Visitor<'de> for OrEmpty<'_, '_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to.expecting(f)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<(), E> {
+        self.to.put(Given::Map(&mut Empty))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.to.put(Given::Map(&mut Empty))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        match self.kind {
+            Kind::Struct(name, fields) => from.deserialize_struct(name, fields, self.to),
+            _ => from.deserialize_any(self.to),
+        }
     }
 }
 
 /// A seed, as the one that the format is compiled for.
 struct BridgeSeed<'s, 'v, 'de> {
     seed: &'v mut dyn Seed<'de>,
-    stash: &'s Stash,
+    way: Way<'s>,
 }
 
 impl<'de> DeserializeSeed<'de> for BridgeSeed<'_, '_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        let mut from = Once { from: Some(from), stash: self.stash };
-        self.seed.grow(&mut from).map_err(|fail| thrown(self.stash, fail))
+        let mut from = Once { from: Some(from), way: self.way };
+        self.seed.grow(&mut from).map_err(|fail| thrown(self.way.stash, fail))
     }
 }
 
-/// A format's sequence or map.
-struct Held<'s, A> {
+/// A format's sequence.
+struct HeldItems<'s, A> {
     inner: A,
-    stash: &'s Stash,
+    way: Way<'s>,
+    at: usize,
 }
 
-impl<'de, A: SeqAccess<'de>> Items<'de> for Held<'_, A> {
+impl<'de, A: SeqAccess<'de>> Items<'de> for HeldItems<'_, A> {
     fn next(&mut self, seed: &mut dyn Seed<'de>) -> Result<bool, Fail> {
-        let seed = BridgeSeed { seed, stash: self.stash };
-        let next = self.inner.next_element_seed(seed).map_err(|err| caught(self.stash, err))?;
+        let seed = BridgeSeed { seed, way: self.way };
+        let next = self.inner.next_element_seed(seed);
+        let next = next.map_err(|err| caught(self.way.stash, err).below(&format!("[{}]", self.at)))?;
+        self.at += 1;
         Ok(next.is_some())
     }
 
@@ -223,20 +270,93 @@ impl<'de, A: SeqAccess<'de>> Items<'de> for Held<'_, A> {
     }
 }
 
-impl<'de, A: MapAccess<'de>> Entries<'de> for Held<'_, A> {
+/// A format's map.
+struct HeldEntries<'s, A> {
+    inner: A,
+    way: Way<'s>,
+    /// Whether the keys are fields of the text.
+    named: bool,
+    /// The last key.
+    key: RefCell<String>,
+    /// Whether only a part of its value is read.
+    within: bool,
+}
+
+impl<'de, A: MapAccess<'de>> HeldEntries<'_, A> {
+    /// Reads a key of which `scope` says whether its entry is read.
+    fn key_in(&mut self, scope: Scope<'_>, seed: &mut dyn Seed<'de>) -> Result<bool, Fail> {
+        loop {
+            let asking = ScopedKey { scope, seed: &mut *seed, stash: self.way.stash, key: &self.key };
+            match self.inner.next_key_seed(asking).map_err(|err| caught(self.way.stash, err))? {
+                None => return Ok(false),
+                Some(Take::Not) => {
+                    let _: IgnoredAny = self.inner.next_value().map_err(|err| caught(self.way.stash, err))?;
+                }
+                Some(take) => {
+                    self.within = matches!(take, Take::Within);
+                    return Ok(true);
+                }
+            }
+        }
+    }
+}
+
+impl<'de, A: MapAccess<'de>> Entries<'de> for HeldEntries<'_, A> {
     fn key(&mut self, seed: &mut dyn Seed<'de>) -> Result<bool, Fail> {
-        let seed = BridgeSeed { seed, stash: self.stash };
-        let next = self.inner.next_key_seed(seed).map_err(|err| caught(self.stash, err))?;
+        if let Some(scope) = self.way.scope {
+            return self.key_in(scope, seed);
+        }
+        self.key.get_mut().clear();
+        let seed = BridgeSeed { seed, way: Way { note: Some(&self.key), ..self.way } };
+        let next = self.inner.next_key_seed(seed).map_err(|err| caught(self.way.stash, err))?;
         Ok(next.is_some())
     }
 
     fn value(&mut self, seed: &mut dyn Seed<'de>) -> Result<(), Fail> {
-        let seed = BridgeSeed { seed, stash: self.stash };
-        self.inner.next_value_seed(seed).map_err(|err| caught(self.stash, err))
+        let key = self.key.borrow();
+        let scope = self.way.scope.map(|scope| if self.within { scope.within(&key) } else { Scope::ALL });
+        let seed = BridgeSeed { seed, way: Way { scope, ..self.way } };
+        self.inner.next_value_seed(seed).map_err(|err| {
+            let fail = caught(self.way.stash, err);
+            if self.named { fail.below(&key) } else { fail }
+        })
     }
 
     fn size_hint(&self) -> Option<usize> {
-        self.inner.size_hint()
+        if self.way.scope.is_some() { None } else { self.inner.size_hint() }
+    }
+}
+
+/// Gives a key to its seed only when its entry is read.
+struct ScopedKey<'s, 'v, 'de> {
+    scope: Scope<'s>,
+    seed: &'v mut dyn Seed<'de>,
+    stash: &'s Stash,
+    key: &'s RefCell<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for ScopedKey<'_, '_, 'de> {
+    type Value = Take;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Take, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ScopedKey<'_, '_, 'de> {
+    type Value = Take;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<Take, E> {
+        let take = self.scope.take(key).map_err(|message| thrown::<E>(self.stash, Fail::custom(message)))?;
+        if !matches!(take, Take::Not) {
+            key.clone_into(&mut self.key.borrow_mut());
+            self.seed.grow(&mut Name(key)).map_err(|fail| thrown::<E>(self.stash, fail))?;
+        }
+        Ok(take)
     }
 }
 
@@ -244,7 +364,7 @@ impl<'de, A: MapAccess<'de>> Entries<'de> for Held<'_, A> {
 struct Chosen<'s, A, V> {
     choice: Option<A>,
     variant: Option<V>,
-    stash: &'s Stash,
+    way: Way<'s>,
 }
 
 impl<A, V> Chosen<'_, A, V> {
@@ -256,28 +376,28 @@ impl<A, V> Chosen<'_, A, V> {
 impl<'de, A: EnumAccess<'de>> Choice<'de> for Chosen<'_, A, A::Variant> {
     fn variant(&mut self, seed: &mut dyn Seed<'de>) -> Result<(), Fail> {
         let choice = self.choice.take().ok_or_else(|| Fail::custom("a variant was read twice"))?;
-        let seed = BridgeSeed { seed, stash: self.stash };
-        let ((), variant) = choice.variant_seed(seed).map_err(|err| caught(self.stash, err))?;
+        let seed = BridgeSeed { seed, way: self.way };
+        let ((), variant) = choice.variant_seed(seed).map_err(|err| caught(self.way.stash, err))?;
         self.variant = Some(variant);
         Ok(())
     }
 
     fn unit(&mut self) -> Result<(), Fail> {
-        self.chosen()?.unit_variant().map_err(|err| caught(self.stash, err))
+        self.chosen()?.unit_variant().map_err(|err| caught(self.way.stash, err))
     }
 
     fn newtype(&mut self, seed: &mut dyn Seed<'de>) -> Result<(), Fail> {
-        let seed = BridgeSeed { seed, stash: self.stash };
-        self.chosen()?.newtype_variant_seed(seed).map_err(|err| caught(self.stash, err))
+        let seed = BridgeSeed { seed, way: self.way };
+        self.chosen()?.newtype_variant_seed(seed).map_err(|err| caught(self.way.stash, err))
     }
 
     fn tuple(&mut self, len: usize, to: &mut dyn Sink<'de>) -> Result<(), Fail> {
-        let to = Bridge { to, stash: self.stash };
-        self.chosen()?.tuple_variant(len, to).map_err(|err| caught(self.stash, err))
+        let to = Bridge { to, way: self.way };
+        self.chosen()?.tuple_variant(len, to).map_err(|err| caught(self.way.stash, err))
     }
 
     fn fields(&mut self, fields: &'static [&'static str], to: &mut dyn Sink<'de>) -> Result<(), Fail> {
-        let to = Bridge { to, stash: self.stash };
-        self.chosen()?.struct_variant(fields, to).map_err(|err| caught(self.stash, err))
+        let to = Bridge { to, way: self.way };
+        self.chosen()?.struct_variant(fields, to).map_err(|err| caught(self.way.stash, err))
     }
 }

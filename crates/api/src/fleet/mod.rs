@@ -21,7 +21,7 @@ use std::time::Duration;
 use model::duration::PromDuration;
 use model::pattern::Pattern;
 use model::seam::{Select, SelectHints};
-use model::{Budget, Clock, Matcher, Querier, Samples, SeamError, TenantId};
+use model::{Budget, Clock, InvalidField, Matcher, Querier, Samples, SeamError, TenantId};
 use parking_lot::{Mutex, RwLock};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,10 +76,10 @@ impl FleetConfig {
     ///
     /// # Errors
     /// What is wrong, in words.
-    pub fn check(&self) -> Result<(), String> {
-        Pattern::new(&self.host_jobs)
-            .map(drop)
-            .map_err(|err| format!("fleet.host_jobs {:?} is no regular expression: {err}", self.host_jobs))
+    pub fn check(&self) -> Result<(), InvalidField> {
+        Pattern::new(&self.host_jobs).map(drop).map_err(|err| {
+            InvalidField::new("fleet.host_jobs", format!("it is no regular expression: {err}"))
+        })
     }
 }
 

@@ -1,12 +1,11 @@
 //! The configuration: defaults < file < environment < flags.
 //!
-//! One YAML file. Sections that Prometheus defines are read by `sources`, ours here (`split` takes the text apart so that both
-//! name the right line). Our sections are one typed tree, [`Settings`]; its JSON schema gives the flags, the environment
-//! variables and the reference.
+//! One YAML file. Sections that Prometheus defines are read by `sources`, ours here ([`sections`] says which is whose). Our
+//! sections are one typed tree, [`Settings`]; its JSON schema gives the flags, the environment variables and the reference.
 
 pub(crate) mod leaves;
 pub(crate) mod overrides;
-mod split;
+mod sections;
 pub(crate) mod witnesses;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, bail};
 use leaves::Leaf;
+use model::InvalidField;
 use overrides::Override;
 use promql::{EvalOptions, Options};
 use schemars::JsonSchema;
@@ -22,13 +22,8 @@ use sources::config::{Global, Mode, PrometheusFile, ScrapeConfig};
 
 use crate::telemetry::LogConfig;
 
-/// Our sections of the file.
-const OURS: &[&str] =
-    &["alerts", "collector", "fleet", "ingest", "library", "log", "query", "rules", "sources", "web"];
 /// Prometheus' section whose scalars are also flags.
 const GLOBAL: &str = "global";
-/// The section with fields of both.
-const SHARED: (&str, &[&str]) = ("storage", &["tsdb", "exemplars"]);
 
 /// Everything that can be set besides Prometheus' own sections.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -153,7 +148,8 @@ impl Config {
                 Self::parse(&text, path, &given.overrides)?
             }
         };
-        config.settings.check()?;
+        let checked = config.settings.check();
+        checked.map_err(|wrong| placed(wrong, given.file.as_deref(), &config.text, &given.overrides))?;
         (config.options, config.eval_options) = features(&given.features)?;
         config.options.patterns = promql::PatternCache::new(config.settings.query.max_patterns);
         witnesses::check(&config.settings.collector, &config.options)?;
@@ -165,7 +161,6 @@ impl Config {
 
     /// Reads a text that stands for the file `path`, and applies the overrides.
     fn parse(text: &str, path: &Path, overrides: &[Override]) -> anyhow::Result<Self> {
-        let halves = split::split(text, OURS, SHARED);
         let (for_global, for_ours): (Vec<&Override>, Vec<&Override>) =
             overrides.iter().partition(|one| one.path.first().is_some_and(|section| section == GLOBAL));
         // Before anything is inherited from it: jobs take intervals and limits from the global section.
@@ -175,11 +170,11 @@ impl Config {
             }
             Ok(())
         };
-        let prometheus = PrometheusFile::parse_with(&halves.prometheus, path, Mode::Server, amend)?;
-        let ours = yaml::read::<Option<Settings>>(&halves.ours);
-        let mut settings = ours.map(Option::unwrap_or_default).map_err(|err| {
+        let part = &sections::prometheus;
+        let prometheus = PrometheusFile::parse_with(text, path, Mode::Server, part, amend)?;
+        let mut settings: Settings = yaml::read_part(text, &sections::ours).map_err(|err| {
             let place = err.at.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
-            anyhow::anyhow!("{}{place}: {}", path.display(), err.message)
+            anyhow::anyhow!("{}{place}: {}", path.display(), err.of_field())
         })?;
         settings.adopt(&prometheus);
         for one in for_ours {
@@ -242,27 +237,46 @@ impl Settings {
     }
 
     /// Checks what the types cannot.
-    fn check(&self) -> anyhow::Result<()> {
-        let host = &self.sources.host;
+    fn check(&self) -> Result<(), InvalidField> {
         for (name, interval) in [
-            ("sources.host.interval", host.interval),
+            ("sources.host.interval", self.sources.host.interval),
             ("sources.self.interval", self.sources.own.interval),
             ("fleet.interval", self.fleet.interval),
         ] {
             if interval.ms() < 1000 {
-                bail!("{name} is {interval}: the shortest interval is 1s");
+                return Err(InvalidField::new(name, format!("{interval} is too short: give 1s or more")));
             }
         }
-        if !(self.rules.shipped_time_scale > 0.0 && self.rules.shipped_time_scale.is_finite()) {
-            bail!("rules.shipped_time_scale is {}: it must be above 0", self.rules.shipped_time_scale);
+        let scale = self.rules.shipped_time_scale;
+        if !(scale > 0.0 && scale.is_finite()) {
+            let message = format!("{scale}: it must be above 0");
+            return Err(InvalidField::new("rules.shipped_time_scale", message));
         }
-        self.web.check().map_err(|reason| anyhow::anyhow!(reason))?;
-        sources::logs::check(&self.sources.logs)?;
-        self.sources.agents.check().map_err(anyhow::Error::msg)?;
-        self.storage.check()?;
-        self.fleet.check().map_err(anyhow::Error::msg)?;
-        self.collector.check().map_err(anyhow::Error::msg)?;
-        Ok(())
+        if self.storage.path.as_os_str().is_empty() {
+            return Err(InvalidField::new("storage.path", "it is empty: name a folder"));
+        }
+        self.web.check()?;
+        self.query.check()?;
+        sources::logs::check(&self.sources.logs).map_err(|err| {
+            let message = format!("job {:?}: {}", err.job, err.reason);
+            InvalidField::new(format!("sources.logs[{}]", err.index), message)
+        })?;
+        self.sources.agents.check()?;
+        self.storage.check().map_err(|err| InvalidField::new("storage", err.to_string()))?;
+        self.fleet.check()?;
+        self.collector.check()
+    }
+}
+
+/// Says where a field was set that has an impossible value: by a flag or a variable, else in which line of the file.
+fn placed(wrong: InvalidField, file: Option<&Path>, text: &str, overrides: &[Override]) -> anyhow::Error {
+    let mut setters = overrides.iter().rev();
+    if let Some(given) = setters.find(|given| given.path.join(".") == wrong.field) {
+        return anyhow::anyhow!("{}: {wrong}", given.origin);
+    }
+    match (file, yaml::place(text, &wrong.field)) {
+        (Some(file), Some((line, column))) => anyhow::anyhow!("{}:{line}:{column}: {wrong}", file.display()),
+        _ => anyhow::anyhow!(wrong),
     }
 }
 
@@ -365,9 +379,52 @@ mod tests {
     }
 
     #[test]
+    fn any_style_of_yaml_is_read() {
+        let styles = [
+            "{storage: {path: /d, tsdb: {out_of_order_time_window: 31m}}, web: {page_title: x}, global: {}}",
+            "\u{feff}{\"storage\": {\"path\": \"/d\", \"tsdb\": {\"out_of_order_time_window\": \"31m\"}}, \"web\": {\"page_title\": \"x\"}}",
+            "'storage': !!map\n      \"path\": /d\n      tsdb:\n            out_of_order_time_window: 31m\n\"web\":\n page_title: x\n",
+        ];
+        for text in styles {
+            let config = parse(text).unwrap();
+            assert_eq!(config.settings.storage.path, Path::new("/d"), "{text}");
+            assert_eq!(config.settings.storage.out_of_order_window.ms(), 31 * 60_000, "{text}");
+            assert_eq!(config.settings.web.page_title, "x", "{text}");
+        }
+        for text in ["storage:\nweb: ~\nglobal:\nscrape_configs:\n", "", "# nothing\n"] {
+            assert_eq!(parse(text).unwrap().settings.web, Settings::default().web, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_impossible_value_names_who_set_it() {
+        let load = |text: &str, overrides: &[Override]| {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("b.yml");
+            std::fs::write(&file, text).unwrap();
+            let given = Given { file: Some(file), overrides: overrides.to_vec(), ..Given::default() };
+            let err = format!("{:#}", Config::load(&given).unwrap_err());
+            err.replace(&format!("{}/", folder.path().display()), "")
+        };
+        let wrong = "it is too short";
+        let err = load("sources:\n  host: {interval: 10ms}\n", &[]);
+        assert!(err.starts_with("b.yml:2:10: sources.host.interval: 10ms is too short"), "{err}");
+        let err = load("sources: {host: {interval: 10s}}", &[flag("sources.host.interval", "10ms")]);
+        assert!(err.starts_with("flag --sources.host.interval: sources.host.interval: 10ms"), "{err}");
+        let err = load("collector:\n  detection:\n    interval: 1ms\n", &[]);
+        assert!(err.starts_with("b.yml:3:5: collector.detection.interval: ") && err.contains(wrong), "{err}");
+        let err = load("query: {timeout: 0s}", &[]);
+        assert!(err.starts_with("b.yml:1:9: query.timeout: 0 would refuse"), "{err}");
+        let err = load("", &[flag("web.external_url", "::notaurl")]);
+        assert!(err.contains("--web.external_url") && err.contains("is no URL"), "{err}");
+    }
+
+    #[test]
     fn errors_name_the_line_in_either_half() {
         let err = parse("web:\n  listen_adress: x\n").unwrap_err();
         assert!(err.contains("b.yml:2") && err.contains("listen_adress"), "{err}");
+        let err = parse("web: {page_title: x, read_timeout: soon}\n").unwrap_err();
+        assert!(err.starts_with("b.yml:1:36: web.read_timeout: "), "{err}");
         let err = parse("web:\n  page_title: x\nglobals:\n  a: b\n").unwrap_err();
         assert!(err.contains("b.yml:3") && err.contains("globals"), "{err}");
     }

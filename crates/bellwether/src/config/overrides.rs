@@ -40,9 +40,8 @@ pub(crate) struct Override {
 
 /// A value that the setting does not take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{origin}: {text:?} is no value for {}: {reason}", path.join("."))]
+#[error("{origin}: {text:?} is no value: {reason}")]
 pub(crate) struct InvalidOverride {
-    path: Vec<String>,
     text: String,
     origin: Origin,
     reason: String,
@@ -57,12 +56,8 @@ pub(crate) fn apply<T: Serialize + DeserializeOwned>(
     path: &[String],
     given: &Override,
 ) -> Result<(), InvalidOverride> {
-    let invalid = |reason: String| InvalidOverride {
-        path: given.path.clone(),
-        text: given.text.clone(),
-        origin: given.origin.clone(),
-        reason,
-    };
+    let invalid =
+        |reason: String| InvalidOverride { text: given.text.clone(), origin: given.origin.clone(), reason };
     let tree = serde_json::to_value(&*section).map_err(|err| invalid(err.to_string()))?;
     let mut first_error = None;
     // A number or truth value where the field takes one, else the text as it stands.
@@ -135,7 +130,7 @@ mod tests {
         let err = set("inner.every", "soon").unwrap_err();
         assert_eq!(
             err,
-            r#"flag --inner.every: "soon" is no value for inner.every: not a valid duration string: "soon""#
+            r#"flag --inner.every: "soon" is no value: inner.every: not a valid duration string: "soon""#
         );
         assert!(set("size", "-1").is_err());
         assert!(set("inner.off", "true").is_err());

@@ -121,7 +121,7 @@ pub(crate) async fn run_text(
         Ok(file) => file,
         Err(wrong) => {
             let place = wrong.at.map_or(String::new(), |(line, column)| format!("{line}:{column}: "));
-            return (vec![format!("{place}{}", wrong.message)], Vec::new());
+            return (vec![format!("{place}{}", wrong.of_field())], Vec::new());
         }
     };
     let interval_ms = file.evaluation_interval.map_or(60_000, PromDuration::ms);

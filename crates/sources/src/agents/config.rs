@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::InvalidField;
 use model::duration::PromDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -75,36 +76,45 @@ impl Default for RemoteConfig {
 impl Config {
     /// # Errors
     /// What is wrong, with its field.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), InvalidField> {
+        let wrong =
+            |field: &str, message: String| Err(InvalidField::new(format!("sources.agents.{field}"), message));
         if !self.enabled {
             return Ok(());
         }
         if self.token_file.is_empty() {
-            return Err(
-                "sources.agents.token_file: it must be set when agents may announce themselves".into()
-            );
+            return wrong("token_file", "it must be set when agents may announce themselves".into());
         }
-        if self.peer_interval.ms() < 100 || self.lease.ms() < 3_000 {
-            return Err("sources.agents: peer_interval must be at least 100ms and lease at least 3s".into());
+        if self.peer_interval.ms() < 100 {
+            return wrong("peer_interval", "give 100ms or more".into());
         }
-        for peer in &self.peers {
-            let url =
-                httpc::Url::parse(peer).map_err(|err| format!("sources.agents.peers: {peer:?}: {err}"))?;
-            if !matches!(url.scheme(), "http" | "https") {
-                return Err(format!("sources.agents.peers: {peer:?} is no http or https URL"));
+        if self.lease.ms() < 3_000 {
+            return wrong("lease", "give 3s or more".into());
+        }
+        for (index, peer) in self.peers.iter().enumerate() {
+            let url = httpc::Url::parse(peer);
+            if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+                return wrong(&format!("peers[{index}]"), format!("{peer:?} is no http or https URL"));
             }
         }
-        for remote in &self.remote {
+        for (index, remote) in self.remote.iter().enumerate() {
             if remote.interval.ms() < 1000 {
-                return Err(format!(
-                    "sources.agents.remote.interval: {} is shorter than 1s",
-                    remote.interval
-                ));
+                let field = format!("remote[{index}].interval");
+                return wrong(&field, format!("{} is shorter than 1s", remote.interval));
             }
             for pattern in remote.matches.values().chain(&remote.keep).chain(&remote.drop) {
-                regex::Regex::new(pattern).map_err(|err| format!("sources.agents.remote: {err}"))?;
+                if let Err(err) = regex::Regex::new(pattern) {
+                    let message =
+                        format!("{pattern:?} is no regular expression: {}", last_line(&err.to_string()));
+                    return wrong(&format!("remote[{index}]"), message);
+                }
             }
         }
         Ok(())
     }
+}
+
+/// The reason, without the drawing above it.
+fn last_line(text: &str) -> &str {
+    text.lines().next_back().unwrap_or_default().trim_start_matches("error: ")
 }

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Wrong;
+use super::InvalidField;
 
 /// Targets written in the file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -191,7 +191,7 @@ macro_rules! with_discovery_fields {
                 }
             }
 
-            pub(crate) fn check_discovery(&mut self) -> Result<(), $crate::config::Wrong> {
+            pub(crate) fn check_discovery(&mut self) -> Result<(), $crate::config::InvalidField> {
                 $crate::config::discovery::check(
                     &self.static_configs, &self.file_sd_configs, &self.http_sd_configs, &self.dns_sd_configs,
                 )?;
@@ -244,15 +244,18 @@ pub(crate) fn check(
     files: &[FileSdConfig],
     http: &[HttpSdConfig],
     dns: &[DnsSdConfig],
-) -> Result<(), Wrong> {
+) -> Result<(), InvalidField> {
     for target in statics.iter().flat_map(|s| &s.targets) {
         if target.contains('/') {
-            return Err(Wrong::new("static_configs.targets", format!("{target:?} is not a valid hostname")));
+            return Err(InvalidField::new(
+                "static_configs.targets",
+                format!("{target:?} is not a valid hostname"),
+            ));
         }
     }
     for sd in files {
         if sd.files.is_empty() {
-            return Err(Wrong::new(
+            return Err(InvalidField::new(
                 "file_sd_configs.files",
                 "file service discovery config must contain at least one path name",
             ));
@@ -263,7 +266,7 @@ pub(crate) fn check(
                 .rsplit_once('.')
                 .is_some_and(|(_, ext)| matches!(ext, "json" | "yml" | "yaml" | "JSON" | "YML" | "YAML"));
             if folder.contains('*') || !known || file.matches('*').count() > 1 {
-                return Err(Wrong::new(
+                return Err(InvalidField::new(
                     "file_sd_configs.files",
                     format!("path name {path:?} is not valid for file discovery"),
                 ));
@@ -271,7 +274,7 @@ pub(crate) fn check(
         }
     }
     for sd in http {
-        let wrong = |text: String| Err(Wrong::new("http_sd_configs", text));
+        let wrong = |text: String| Err(InvalidField::new("http_sd_configs", text));
         if sd.url.is_empty() {
             return wrong("URL is missing".into());
         }
@@ -288,13 +291,13 @@ pub(crate) fn check(
     }
     for sd in dns {
         if sd.names.is_empty() {
-            return Err(Wrong::new(
+            return Err(InvalidField::new(
                 "dns_sd_configs",
                 "DNS-SD config must contain at least one SRV record name",
             ));
         }
         if sd.kind != DnsType::SRV && sd.port == 0 {
-            return Err(Wrong::new(
+            return Err(InvalidField::new(
                 "dns_sd_configs",
                 "a port is required in DNS-SD configs for all record types except SRV",
             ));
@@ -377,8 +380,8 @@ fn fields(section: &str) -> (&'static str, bool) {
 }
 
 /// Checks a mechanism: unknown fields, authentication, what Prometheus refuses of its own, and the values of those that work here.
-pub(crate) fn check_other(section: &'static str, map: &Map<String, Value>) -> Result<(), Wrong> {
-    let wrong = |text: String| Err(Wrong::new(section, text));
+pub(crate) fn check_other(section: &'static str, map: &Map<String, Value>) -> Result<(), InvalidField> {
+    let wrong = |text: String| Err(InvalidField::new(section, text));
     let (own, http) = fields(section);
     let known = |key: &str| {
         own.split_whitespace().chain(if http { HTTP } else { "" }.split_whitespace()).any(|f| f == key)
@@ -389,7 +392,7 @@ pub(crate) fn check_other(section: &'static str, map: &Map<String, Value>) -> Re
     let text = |key: &str| map.get(key).map(scalar).unwrap_or_default();
     let has = |key: &str| !text(key).is_empty();
     if http {
-        let config = http_part(map).map_err(|err| Wrong::new(section, err))?;
+        let config = http_part(map).map_err(|err| InvalidField::new(section, err))?;
         let marathon = section == "marathon_sd_configs" && (has("auth_token") || has("auth_token_file"));
         if !marathon && let Err(err) = config.validate() {
             return wrong(err.to_string());
@@ -576,8 +579,8 @@ pub(crate) fn set_directory(sections: &mut [OtherSdConfig], folder: &std::path::
     }
 }
 
-fn kubernetes(section: &str, map: &Map<String, Value>) -> Result<(), Wrong> {
-    let wrong = |text: String| Err(Wrong::new(section, text));
+fn kubernetes(section: &str, map: &Map<String, Value>) -> Result<(), InvalidField> {
+    let wrong = |text: String| Err(InvalidField::new(section, text));
     let role = map.get("role").map(scalar).unwrap_or_default();
     let allowed: &[&str] = match role.as_str() {
         "pod" => &["pod", "node"],

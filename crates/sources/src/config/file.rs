@@ -8,13 +8,13 @@ use model::duration::PromDuration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use yaml::Spanned;
+use yaml::{Part, Spanned, Take};
 
 use super::discovery::with_discovery_fields;
 use super::global::{Global, OtlpConfig, Runtime, StorageConfig, TracingConfig};
 use super::remote::{RemoteReadConfig, RemoteWriteConfig};
 use super::scrape::ScrapeConfig;
-use super::{RelabelRules, Wrong, join};
+use super::{InvalidField, RelabelRules, join};
 
 /// Larger configuration files are refused.
 const MAX_BYTES: u64 = 64 << 20;
@@ -167,12 +167,17 @@ struct RawScrapes {
     scrape_configs: Vec<Spanned<ScrapeConfig>>,
 }
 
+/// Every section is one of Prometheus'.
+fn all(_: &[&str]) -> Result<Take, String> {
+    Ok(Take::Whole)
+}
+
 struct At<'a> {
     file: &'a Path,
 }
 
 impl At<'_> {
-    fn error(&self, wrong: Wrong, place: Option<yaml::Location>) -> ConfigError {
+    fn error(&self, wrong: InvalidField, place: Option<yaml::Location>) -> ConfigError {
         let known = place.filter(|p| p.line() > 0);
         ConfigError {
             file: self.file.to_owned(),
@@ -183,19 +188,17 @@ impl At<'_> {
         }
     }
 
-    fn parse<T: DeserializeOwned + Default>(&self, text: &str) -> Result<T, ConfigError> {
-        let parsed = yaml::read::<Option<T>>(text);
-        parsed.map(Option::unwrap_or_default).map_err(|err| ConfigError {
+    fn parse<T: DeserializeOwned>(&self, text: &str, part: &Part<'_>) -> Result<T, ConfigError> {
+        yaml::read_part(text, part).map_err(|err| ConfigError {
             line: err.at.map(|(line, _)| line),
             column: err.at.map(|(_, column)| column),
-            ..self.error(Wrong::new("", err.message), None)
+            ..self.error(InvalidField::new(err.field, err.message), None)
         })
     }
 }
 
-fn in_list(section: &str, index: usize, wrong: Wrong) -> Wrong {
-    let dot = if wrong.field.is_empty() { "" } else { "." };
-    Wrong { field: format!("{section}[{index}]{dot}{}", wrong.field), message: wrong.message }
+fn in_list(section: &str, index: usize, wrong: InvalidField) -> InvalidField {
+    wrong.within(&format!("{section}[{index}]"))
 }
 
 impl PrometheusFile {
@@ -213,10 +216,16 @@ impl PrometheusFile {
     /// # Errors
     /// As [`PrometheusFile::load`].
     pub fn parse(text: &str, path: &Path, mode: Mode) -> Result<Self, ConfigError> {
-        Self::parse_with(text, path, mode, |_| Ok(()))
+        Self::parse_with(text, path, mode, &all, |_| Ok(()))
     }
 
-    /// As [`PrometheusFile::parse`]; `amend` changes the global section as written, before anything is inherited from it.
+    /// The names of the sections.
+    pub fn sections() -> &'static [&'static str] {
+        yaml::fields::<Raw>()
+    }
+
+    /// As [`PrometheusFile::parse`], of a file that has sections of others too: `part` says which are read here. `amend`
+    /// changes the global section as written, before anything is inherited from it.
     ///
     /// # Errors
     /// As [`PrometheusFile::load`], or what `amend` says.
@@ -224,10 +233,11 @@ impl PrometheusFile {
         text: &str,
         path: &Path,
         mode: Mode,
+        part: &Part<'_>,
         amend: impl FnOnce(&mut Global) -> Result<(), E>,
     ) -> Result<Self, E> {
         let at = At { file: path };
-        let mut raw: Raw = at.parse(text)?;
+        let mut raw: Raw = at.parse(text, part)?;
         amend(raw.global.get_or_insert_default())?;
         Ok(Self::finish(raw, path, mode)?)
     }
@@ -235,7 +245,7 @@ impl PrometheusFile {
     fn finish(raw: Raw, path: &Path, mode: Mode) -> Result<Self, ConfigError> {
         let at = At { file: path };
         let folder = path.parent().unwrap_or(Path::new(""));
-        let plain = |wrong: Wrong| at.error(wrong, None);
+        let plain = |wrong: InvalidField| at.error(wrong, None);
         let mut global = raw.global.unwrap_or_default();
         // The environment is part of the configuration's source, like the file.
         global.finish(&|name| std::env::var(name).ok()).map_err(plain)?;
@@ -249,14 +259,17 @@ impl PrometheusFile {
         };
         for pattern in raw.rule_files.unwrap_or_default() {
             if !is_file_pattern(&pattern) {
-                return Err(plain(Wrong::new("rule_files", format!("invalid rule file path {pattern:?}"))));
+                return Err(plain(InvalidField::new(
+                    "rule_files",
+                    format!("invalid rule file path {pattern:?}"),
+                )));
             }
             out.rule_files.push(join(folder, &pattern));
         }
         for pattern in raw.scrape_config_files.unwrap_or_default() {
             if !is_file_pattern(&pattern) {
                 let text = format!("invalid scrape config file path {pattern:?}");
-                return Err(plain(Wrong::new("scrape_config_files", text)));
+                return Err(plain(InvalidField::new("scrape_config_files", text)));
             }
             out.scrape_config_files.push(join(folder, &pattern));
         }
@@ -271,7 +284,7 @@ impl PrometheusFile {
                     .map_err(|wrong| at.error(in_list("scrape_configs", index, wrong), place))?;
                 if !jobs.insert(config.job_name.clone()) {
                     let text = format!("found multiple scrape configs with job name {:?}", config.job_name);
-                    let wrong = Wrong::new("job_name", text);
+                    let wrong = InvalidField::new("job_name", text);
                     return Err(at.error(in_list("scrape_configs", index, wrong), place));
                 }
                 config.set_directory(folder);
@@ -282,11 +295,11 @@ impl PrometheusFile {
         out.scrape_configs = add(&at, folder, raw.scrape_configs)?;
         for pattern in &out.scrape_config_files {
             let files = crate::discovery::file::matching(pattern).map_err(|err| {
-                plain(Wrong::new("scrape_config_files", format!("cannot list {pattern:?}: {err}")))
+                plain(InvalidField::new("scrape_config_files", format!("cannot list {pattern:?}: {err}")))
             })?;
             for file in files {
                 let at = At { file: &file };
-                let raw: RawScrapes = at.parse(&read(&file)?)?;
+                let raw: RawScrapes = at.parse(&read(&file)?, &all)?;
                 let folder = file.parent().unwrap_or(Path::new(""));
                 out.scrape_configs.extend(add(&at, folder, raw.scrape_configs)?);
             }
@@ -316,11 +329,11 @@ impl PrometheusFile {
             let checked = config
                 .http()
                 .validate()
-                .map_err(|err| Wrong::new("", err.to_string()))
+                .map_err(|err| InvalidField::new("", err.to_string()))
                 .and_then(|()| config.check_discovery())
                 .and_then(|()| match config.api_version.as_str() {
                     "v2" => Ok(()),
-                    other => Err(Wrong::new(
+                    other => Err(InvalidField::new(
                         "api_version",
                         format!("expected Alertmanager api version to be one of [v2] but got {other}"),
                     )),
@@ -340,9 +353,9 @@ impl PrometheusFile {
         Ok(out)
     }
 
-    fn check_agent(&self) -> Result<(), Wrong> {
+    fn check_agent(&self) -> Result<(), InvalidField> {
         let not_allowed =
-            |field: &str| Wrong::new(field, format!("field {field} is not allowed in agent mode"));
+            |field: &str| InvalidField::new(field, format!("field {field} is not allowed in agent mode"));
         if !self.alerting.alertmanagers.is_empty() || !self.alerting.alert_relabel_configs.0.is_empty() {
             return Err(not_allowed("alerting"));
         }
@@ -376,7 +389,7 @@ fn check_unique<'a>(
     for (index, name) in names.enumerate() {
         if !name.is_empty() && !seen.insert(name) {
             let text = format!("found multiple {} configs with job name {name:?}", section.replace('_', " "));
-            return Err(at.error(in_list(section, index, Wrong::new("name", text)), None));
+            return Err(at.error(in_list(section, index, InvalidField::new("name", text)), None));
         }
     }
     Ok(())

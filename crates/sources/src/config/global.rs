@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::scrape::Protocol;
-use super::{ByteSize, Wrong};
+use super::{ByteSize, InvalidField};
 
 const fn seconds(n: i64) -> PromDuration {
     PromDuration(n * 1000)
@@ -145,7 +145,7 @@ impl Global {
     const TIMEOUT: PromDuration = seconds(10);
 
     /// Fills in what follows from other fields, and checks. `env` looks up environment variables for the external labels.
-    pub(crate) fn finish(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<(), Wrong> {
+    pub(crate) fn finish(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<(), InvalidField> {
         if self.scrape_interval.ms() == 0 {
             self.scrape_interval = seconds(60);
         }
@@ -153,7 +153,7 @@ impl Global {
             self.evaluation_interval = seconds(60);
         }
         if self.scrape_timeout > self.scrape_interval {
-            return Err(Wrong::new(
+            return Err(InvalidField::new(
                 "global.scrape_timeout",
                 "global scrape timeout greater than scrape interval",
             ));
@@ -162,12 +162,13 @@ impl Global {
             self.scrape_timeout = Self::TIMEOUT.min(self.scrape_interval);
         }
         if let Some(protocols) = &self.scrape_protocols {
-            super::scrape::check_protocols(protocols)
-                .map_err(|text| Wrong::new("global.scrape_protocols", format!("{text} for global config")))?;
+            super::scrape::check_protocols(protocols).map_err(|text| {
+                InvalidField::new("global.scrape_protocols", format!("{text} for global config"))
+            })?;
         }
         for (name, value) in &mut self.external_labels {
             if name.is_empty() {
-                return Err(Wrong::new("global.external_labels", "\"\" is not a valid label name"));
+                return Err(InvalidField::new("global.external_labels", "\"\" is not a valid label name"));
             }
             *value = expand(value, env);
         }
@@ -268,12 +269,12 @@ pub struct ExemplarsConfig {
 }
 
 impl StorageConfig {
-    pub(crate) fn check(&self) -> Result<(), Wrong> {
+    pub(crate) fn check(&self) -> Result<(), InvalidField> {
         let Some(tsdb) = &self.tsdb else { return Ok(()) };
         if let Some(floats) = tsdb.chunk_encoding.as_ref().and_then(|c| c.floats.as_deref())
             && !matches!(floats, "xor" | "xor2")
         {
-            return Err(Wrong::new(
+            return Err(InvalidField::new(
                 "storage.tsdb.chunk_encoding.floats",
                 format!(
                     "'storage.tsdb.chunk_encoding.floats' must be 'xor' or 'xor2', or the field must be omitted entirely, got {floats:?}"
@@ -282,7 +283,7 @@ impl StorageConfig {
         }
         let percentage = tsdb.retention.as_ref().and_then(|r| r.percentage).unwrap_or_default();
         if !(0.0..=100.0).contains(&percentage) {
-            return Err(Wrong::new(
+            return Err(InvalidField::new(
                 "storage.tsdb.retention.percentage",
                 "'storage.tsdb.retention.percentage' must be in the range [0, 100]",
             ));
@@ -314,10 +315,11 @@ pub struct TracingConfig {
 }
 
 impl TracingConfig {
-    pub(crate) fn check(&self) -> Result<(), Wrong> {
-        let wrong = |field: &str, text: String| Err(Wrong::new(format!("tracing.{field}"), text));
+    pub(crate) fn check(&self) -> Result<(), InvalidField> {
+        let wrong = |field: &str, text: String| Err(InvalidField::new(format!("tracing.{field}"), text));
         for name in self.headers.keys() {
-            super::remote::check_header(name, true).map_err(|text| Wrong::new("tracing.headers", text))?;
+            super::remote::check_header(name, true)
+                .map_err(|text| InvalidField::new("tracing.headers", text))?;
         }
         if self.endpoint.is_empty() {
             return wrong("endpoint", "tracing endpoint must be set".into());
@@ -331,7 +333,7 @@ impl TracingConfig {
         if !matches!(self.client_type.as_str(), "" | "grpc" | "http") {
             return wrong("client_type", format!("unknown tracing client type {:?}", self.client_type));
         }
-        self.tls_config.validate().map_err(|err| Wrong::new("tracing.tls_config", err.to_string()))
+        self.tls_config.validate().map_err(|err| InvalidField::new("tracing.tls_config", err.to_string()))
     }
 }
 
@@ -361,8 +363,8 @@ pub struct OtlpConfig {
 }
 
 impl OtlpConfig {
-    pub(crate) fn finish(&mut self, validation: Option<Validation>) -> Result<(), Wrong> {
-        let wrong = |field: &str, text: String| Err(Wrong::new(format!("otlp.{field}"), text));
+    pub(crate) fn finish(&mut self, validation: Option<Validation>) -> Result<(), InvalidField> {
+        let wrong = |field: &str, text: String| Err(InvalidField::new(format!("otlp.{field}"), text));
         if self.promote_all_resource_attributes && !self.promote_resource_attributes.is_empty() {
             return wrong(
                 "promote_all_resource_attributes",

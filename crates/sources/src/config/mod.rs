@@ -24,22 +24,9 @@ pub use remote::{MetadataConfig, QueueConfig, RemoteReadConfig, RemoteWriteConfi
 pub use scrape::{Protocol, ScrapeConfig};
 pub use units::ByteSize;
 
+pub(crate) use model::InvalidField;
 use model::relabel;
 use serde::Deserialize;
-
-/// What is wrong with a section, before file and line are known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wrong {
-    /// The field's path within the section, `""` for the section itself.
-    pub(crate) field: String,
-    pub(crate) message: String,
-}
-
-impl Wrong {
-    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
-    }
-}
 
 /// Relabelling rules, checked.
 #[derive(Clone, Debug, Default)]

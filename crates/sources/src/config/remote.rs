@@ -7,7 +7,7 @@ use model::duration::PromDuration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{ByteSize, RelabelRules, Wrong};
+use super::{ByteSize, InvalidField, RelabelRules};
 
 /// Header names that the protocols themselves set.
 const RESERVED: [&str; 14] = [
@@ -113,15 +113,15 @@ impl RemoteWriteConfig {
     /// Version 2's message.
     pub const V2: &str = "io.prometheus.write.v2.Request";
 
-    pub(crate) fn check(&self) -> Result<(), Wrong> {
+    pub(crate) fn check(&self) -> Result<(), InvalidField> {
         if self.url.is_empty() {
-            return Err(Wrong::new("url", "url for remote_write is empty"));
+            return Err(InvalidField::new("url", "url for remote_write is empty"));
         }
         for name in self.headers.keys() {
-            check_header(name, false).map_err(|text| Wrong::new("headers", text))?;
+            check_header(name, false).map_err(|text| InvalidField::new("headers", text))?;
         }
         if ![Self::V1, Self::V2].contains(&self.protobuf_message.as_str()) {
-            return Err(Wrong::new(
+            return Err(InvalidField::new(
                 "protobuf_message",
                 format!(
                     "invalid protobuf_message value: unknown type for remote write protobuf message {}, supported: {}, {}",
@@ -131,7 +131,7 @@ impl RemoteWriteConfig {
                 ),
             ));
         }
-        self.http().validate().map_err(|err| Wrong::new("", err.to_string()))?;
+        self.http().validate().map_err(|err| InvalidField::new("", err.to_string()))?;
         let auths = [
             self.basic_auth.is_some(),
             self.authorization.is_some(),
@@ -141,7 +141,7 @@ impl RemoteWriteConfig {
             self.google_iam.is_some(),
         ];
         if auths.iter().filter(|set| **set).count() > 1 {
-            return Err(Wrong::new(
+            return Err(InvalidField::new(
                 "",
                 "at most one of basic_auth, authorization, oauth2, sigv4, azuread or google_iam must be configured",
             ));
@@ -191,9 +191,9 @@ impl Default for QueueConfig {
 }
 
 impl QueueConfig {
-    fn check(&self) -> Result<(), Wrong> {
+    fn check(&self) -> Result<(), InvalidField> {
         let wrong = |field: &str, text: &str| {
-            Err(Wrong::new(
+            Err(InvalidField::new(
                 format!("queue_config.{field}"),
                 format!("remote write queue {field} must {text}"),
             ))
@@ -272,13 +272,13 @@ httpc::with_http_fields! {
 }
 
 impl RemoteReadConfig {
-    pub(crate) fn check(&self) -> Result<(), Wrong> {
+    pub(crate) fn check(&self) -> Result<(), InvalidField> {
         if self.url.is_empty() {
-            return Err(Wrong::new("url", "url for remote_read is empty"));
+            return Err(InvalidField::new("url", "url for remote_read is empty"));
         }
         for name in self.headers.keys() {
-            check_header(name, false).map_err(|text| Wrong::new("headers", text))?;
+            check_header(name, false).map_err(|text| InvalidField::new("headers", text))?;
         }
-        self.http().validate().map_err(|err| Wrong::new("", err.to_string()))
+        self.http().validate().map_err(|err| InvalidField::new("", err.to_string()))
     }
 }

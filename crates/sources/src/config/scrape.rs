@@ -10,7 +10,7 @@ use wire::Format;
 
 use super::discovery::with_discovery_fields;
 use super::global::{Escaping, Global, Validation};
-use super::{ByteSize, RelabelRules, Wrong};
+use super::{ByteSize, InvalidField, RelabelRules};
 
 /// A format that targets can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
@@ -227,9 +227,9 @@ impl ScrapeConfig {
     ///
     /// # Errors
     /// The first thing that is wrong, in Prometheus' words.
-    pub(crate) fn finish(&mut self, global: &Global) -> Result<(), Wrong> {
+    pub(crate) fn finish(&mut self, global: &Global) -> Result<(), InvalidField> {
         let job = self.job_name.clone();
-        let wrong = |field: &str, text: String| Wrong::new(field, text);
+        let wrong = |field: &str, text: String| InvalidField::new(field, text);
         self.http().validate().map_err(|err| wrong("", err.to_string()))?;
         self.check_discovery()?;
         if job.is_empty() {

@@ -65,7 +65,7 @@ fn errors_name_file_line_and_field() {
             3,
             "duration",
         ),
-        ("global: {}\nglobal: {}\n", 2, "duplicate"),
+        ("global: {}\nglobal: {}\n", 2, "global is there twice"),
         (
             "scrape_configs:\n  - job_name: a\n  - job_name: a\n",
             3,

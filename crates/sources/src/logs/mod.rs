@@ -44,6 +44,8 @@ use job::Job;
 #[derive(Debug, thiserror::Error)]
 #[error("sources.logs: job {job:?}: {reason}")]
 pub struct Error {
+    /// The job's place in the list.
+    pub index: usize,
     /// The job.
     pub job: String,
     /// Why.
@@ -63,8 +65,8 @@ pub struct Logs {
 pub fn check(configs: &[Config]) -> Result<(), Error> {
     let metrics = Metrics::default();
     let mut names = BTreeSet::new();
-    for config in configs {
-        let fail = |reason: String| Error { job: config.job.clone(), reason };
+    for (index, config) in configs.iter().enumerate() {
+        let fail = |reason: String| Error { index, job: config.job.clone(), reason };
         if config.job.is_empty() {
             return Err(fail("job: it needs a name".into()));
         }
@@ -114,9 +116,9 @@ impl Logs {
     ) -> Result<Self, Error> {
         check(&configs)?;
         let mut ready: Vec<(Config, Arc<Job>, Option<Bound>)> = Vec::new();
-        for config in configs {
+        for (index, config) in configs.into_iter().enumerate() {
             let name = config.job.clone();
-            let fail = |reason: String| Error { job: name.clone(), reason };
+            let fail = |reason: String| Error { index, job: name.clone(), reason };
             let job = Job::new(&config, metrics).map_err(fail)?;
             let bound = match &config.syslog {
                 None => None,
