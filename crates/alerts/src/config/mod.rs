@@ -7,6 +7,7 @@
 pub mod global;
 pub mod receiver;
 pub mod route;
+mod section;
 pub mod settings;
 pub mod value;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use httpc::Secret;
 
 use super::{Check, Global, Http, Section, from_global, must, named, section, set};
-use crate::config::value::{GoDuration, HttpUrl, SecretUrl, nullable};
+use crate::config::value::{GoDuration, HttpUrl, SecretUrl};
 
 section! {
     /// A field of a Slack, Mattermost or Rocket.Chat attachment.
@@ -167,8 +167,7 @@ section! {
         /// Title.
         title: String = named("rocketchat.default.title"),
         /// Where the title leads.
-        #[serde(alias = "titleLink")]
-        title_link: String = named("rocketchat.default.titlelink"),
+        title_link("titleLink"): String = named("rocketchat.default.titlelink"),
         /// Text.
         text: String = named("rocketchat.default.text"),
         /// Fields.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use httpc::Secret;
 
 use super::{Check, Global, Http, Section, from_global, must, named, pair_from_global, section, set};
-use crate::config::value::{GoDuration, HttpUrl, SecretUrl, nullable};
+use crate::config::value::{GoDuration, HttpUrl, SecretUrl};
 
 section! {
     /// `discord_configs`.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use httpc::Secret;
 
 use super::{Check, Global, Http, Section, must, named, section, set};
-use crate::config::value::{GoDuration, HostPort, HttpUrl, SecretUrl, nullable};
+use crate::config::value::{GoDuration, HostPort, HttpUrl, SecretUrl};
 
 section! {
     /// `webhook_configs`.

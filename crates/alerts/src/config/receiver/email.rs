@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use httpc::{Secret, TlsConfig};
 
 use super::{Check, Global, Http, Section, must, named, section, set};
-use crate::config::value::{HostPort, nullable};
+use crate::config::value::HostPort;
 
 section! {
     /// `threading` of an e-mail section.

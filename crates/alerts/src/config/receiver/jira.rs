@@ -6,7 +6,7 @@ use model::duration::PromDuration;
 use serde::Deserialize;
 
 use super::{Check, Global, Http, Section, from_global, must, named, section};
-use crate::config::value::{HttpUrl, nullable};
+use crate::config::value::HttpUrl;
 
 /// A Jira field: a template alone, or with whether later notifications renew it.
 #[derive(Clone, Debug, Deserialize)]

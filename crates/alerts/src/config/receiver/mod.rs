@@ -26,25 +26,7 @@ pub use pager::{
 };
 
 use super::global::Global;
-use super::value::nullable;
-
-/// A section with defaults: `name: type = default`.
-macro_rules! section {
-    ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident : $type:ty = $default:expr),* $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Debug, serde::Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        pub struct $name {
-            $($(#[$field_meta])* #[serde(deserialize_with = "nullable")] pub $field: $type,)*
-        }
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $($field: $default,)* }
-            }
-        }
-    };
-}
-use section;
+use super::section::section;
 
 /// A text or template that is looked up under a name that users may redefine.
 fn named(template: &str) -> String {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use httpc::Secret;
 
 use super::{Check, Global, Http, Section, from_global, must, named, pair_from_global, section, set};
-use crate::config::value::{GoDuration, HttpUrl, nullable};
+use crate::config::value::{GoDuration, HttpUrl};
 
 section! {
     /// `incidentio_configs`.

@@ -157,15 +157,15 @@ impl Kind {
     }
 
     /// Reads an object of this kind.
-    pub(super) fn read(self, value: Value) -> Result<Object, serde_json::Error> {
+    pub(super) fn read(self, value: Value) -> Result<Object, yaml::Wrong> {
         Ok(match self {
-            Self::Pod => Object::Pod(serde_json::from_value(value)?),
-            Self::Service => Object::Service(serde_json::from_value(value)?),
-            Self::Endpoints => Object::Endpoints(serde_json::from_value(value)?),
-            Self::EndpointSlice => Object::EndpointSlice(serde_json::from_value(value)?),
-            Self::Node => Object::Node(serde_json::from_value(value)?),
-            Self::Ingress => Object::Ingress(serde_json::from_value(value)?),
-            Self::Namespace => Object::Namespace(serde_json::from_value(value)?),
+            Self::Pod => Object::Pod(yaml::from_json(value)?),
+            Self::Service => Object::Service(yaml::from_json(value)?),
+            Self::Endpoints => Object::Endpoints(yaml::from_json(value)?),
+            Self::EndpointSlice => Object::EndpointSlice(yaml::from_json(value)?),
+            Self::Node => Object::Node(yaml::from_json(value)?),
+            Self::Ingress => Object::Ingress(yaml::from_json(value)?),
+            Self::Namespace => Object::Namespace(yaml::from_json(value)?),
         })
     }
 }
