@@ -25,7 +25,11 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(err) => {
             // Help and version go to standard output and succeed; nothing can be done when even printing fails.
             let code = if err.use_stderr() { ExitCode::from(misused) } else { ExitCode::SUCCESS };
-            drop(err.print());
+            // clap's own words of misuse are a paragraph with the usage; here one line says what is wrong.
+            match misuse(&err) {
+                Some(line) => drop(writeln!(std::io::stderr(), "{line}")),
+                None => drop(err.print()),
+            }
             return code;
         }
     };
@@ -55,6 +59,28 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// What is wrong with a command line, in one line; none when clap shows help or the version.
+fn misuse(err: &clap::Error) -> Option<String> {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    if matches!(err.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
+        return None;
+    }
+    let text = err.render().to_string();
+    let mut line = String::new();
+    for part in text.lines().map(str::trim).take_while(|part| !part.starts_with("Usage:")) {
+        if part.is_empty() || part.starts_with("For more information") {
+            continue;
+        }
+        line.push_str(match line.chars().last() {
+            None => "",
+            Some(':') => " ",
+            Some(_) => "; ",
+        });
+        line.push_str(part);
+    }
+    Some(format!("{line}; --help lists what there is"))
+}
+
 /// `bellwether` and `bellwether --flag` mean `bellwether server …`.
 fn with_default_subcommand(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
@@ -76,6 +102,7 @@ pub(crate) fn command() -> Command {
              answers PromQL over Prometheus' HTTP API, evaluates recording and alerting rules, routes alerts as Alertmanager does, \
              and serves a web page. Without a subcommand it runs the server.",
         )
+        .override_usage("bellwether [OPTIONS]  (the server: bellwether server --help lists its options)\n       bellwether <COMMAND>")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(server())
@@ -148,6 +175,8 @@ fn with_settings(command: Command) -> Command {
                 .long("scrape")
                 .value_name("HOST:PORT")
                 .action(ArgAction::Append)
+                .env("BELLWETHER_SCRAPE")
+                .value_delimiter(',')
                 .help("Scrape this target too, at /metrics, as job \"scrape\"; may be repeated"),
         )
         .arg(

@@ -39,6 +39,12 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("auto-gomaxprocs", "there is no Go runtime"),
     ("auto-gomemlimit", "there is no Go runtime"),
     ("auto-gomemlimit.ratio", "there is no Go runtime"),
+    (
+        "storage.remote.flush-deadline",
+        "what was not sent stays in the spool and is sent after the next start",
+    ),
+    ("alertmanager.notification-batch-size", "alerts go to the built-in alert manager without a queue"),
+    ("alertmanager.drain-notification-queue-on-shutdown", "the built-in alert manager keeps its state"),
     ("alertmanager.notification-queue-capacity", "alerts go to the built-in alert manager without a queue"),
 ];
 
@@ -51,6 +57,7 @@ const OTHER_VARIABLES: &[&str] = &[
     "BELLWETHER_PROBE_CONFIG_FILE",
     "BELLWETHER_PROBE_LISTEN_ADDRESS",
     "BELLWETHER_PROBE_SERVER",
+    "BELLWETHER_SCRAPE",
 ];
 /// What begins the variables of settings.
 const PREFIX: &str = "BELLWETHER_";

@@ -118,6 +118,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let listener = Listener::bind(&settings.web.listen_address).await?;
     let url = external_url(&settings.web.external_url, &listener);
 
+    let destinations = forward::destinations(&config.prometheus)?;
     let existed = settings.storage.path.exists();
     create_private(&settings.storage.path)?;
     let db = open_storage(settings.storage.clone(), &clock, metrics.tsdb.clone()).await?;
@@ -220,7 +221,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let active_queries = active_queries(settings)?;
     let slow = settings.query.slow_threshold.to_std();
     let query_log = Arc::new(api::QueryLog::new(slow, query_log_file(&config)?));
-    forward.reload(forward::destinations(&config.prometheus)?).await?;
+    forward.reload(destinations).await?;
     let push = push::Receivers::open(&config, &gate, &clock, &metrics.ingest, seed(started)).await?;
     let (commands, mut asked) = mpsc::channel::<CommandRequest>(COMMANDS);
     announce(&url, &config, &watched, existed.then(|| db.recovered().to_string()));
@@ -494,11 +495,26 @@ fn query_log_file(config: &Config) -> anyhow::Result<Option<api::QueryLogFile>> 
     path.map(open).transpose()
 }
 
-/// Creates the data folder for its owner alone; one that exists stays as it is.
+/// Creates the data folder for its owner alone; one that exists stays as it is, and must be one that can be written.
 fn create_private(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let shown = path.display();
+    if path.exists() && !path.is_dir() {
+        anyhow::bail!("{shown} (--storage.path) is a file: the data need a folder");
+    }
     let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    created.with_context(|| format!("cannot create the data folder {} (--storage.path)", path.display()))
+    created.with_context(|| format!("cannot create the data folder {shown} (--storage.path)"))?;
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
+        .with_context(|| format!("the data folder {shown} (--storage.path) is not writable"))?;
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!(
+            folder = %shown,
+            mode = format_args!("{:04o}", mode & 0o7777),
+            "others than its owner can look into the data folder; a new one is made with mode 0700"
+        );
+    }
+    Ok(())
 }
 
 async fn open_storage(
