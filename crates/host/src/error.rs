@@ -1,5 +1,7 @@
 //! Why a collector gave nothing.
 
+use model::InvalidField;
+
 /// Why a collector gave nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -52,6 +54,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error as one of a setting below `section`, when it is one.
+    ///
+    /// # Errors
+    /// The error itself, when no setting is to blame.
+    pub fn of_setting(self, section: &str) -> Result<InvalidField, Self> {
+        let wrong = match &self {
+            Self::Filter { field, source } => InvalidField::new(*field, source.to_string()),
+            Self::UnknownCollector { field, name, known } => {
+                InvalidField::new(*field, format!("there is no collector {name:?}; there are: {known}"))
+            }
+            Self::Setting { field, reason } => InvalidField::new(field.as_str(), reason.as_str()),
+            _ => return Err(self),
+        };
+        Ok(wrong.within(section))
+    }
+
     /// A word for the state of the collector, bounded, for a label.
     pub(crate) fn state(&self) -> &'static str {
         match self {

@@ -23,6 +23,7 @@ use crate::power::Power;
 use crate::process::Processes;
 use crate::process::collect::ProcessCollector;
 use crate::process::follow::{self, Follower};
+use crate::process::groups::Groups;
 use crate::sockets::Sockets;
 use crate::state::{Running, State};
 use crate::{Collector, Error, collectors};
@@ -89,7 +90,11 @@ pub struct Host {
 /// # Errors
 /// As [`Host::new`], but for the folder.
 pub fn check(config: &Config, clock: &Arc<dyn Clock>) -> Result<(), Error> {
-    collectors::all(config, clock).map(drop)
+    collectors::all(config, clock)?;
+    if config.processes.enabled {
+        Groups::new(&config.processes, config.procfs.as_str().into())?;
+    }
+    Ok(())
 }
 
 impl Host {

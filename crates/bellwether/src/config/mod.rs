@@ -132,6 +132,9 @@ pub(crate) struct Config {
     pub eval_options: EvalOptions,
     /// The file's text; empty without a file.
     pub text: String,
+    /// Where what came from, for errors: the file, and what was set outside it.
+    file: Option<PathBuf>,
+    overrides: Vec<Override>,
 }
 
 impl Config {
@@ -148,8 +151,9 @@ impl Config {
                 Self::parse(&text, path, &given.overrides)?
             }
         };
-        let checked = config.settings.check();
-        checked.map_err(|wrong| placed(wrong, given.file.as_deref(), &config.text, &given.overrides))?;
+        config.file.clone_from(&given.file);
+        config.overrides.clone_from(&given.overrides);
+        config.settings.check().map_err(|wrong| config.placed(wrong))?;
         (config.options, config.eval_options) = features(&given.features)?;
         config.options.patterns = promql::PatternCache::new(config.settings.query.max_patterns);
         witnesses::check(&config.settings.collector, &config.options)?;
@@ -186,7 +190,23 @@ impl Config {
             options: Options::default(),
             eval_options: EvalOptions::default(),
             text: text.to_owned(),
+            file: None,
+            overrides: Vec::new(),
         })
+    }
+
+    /// Says where a field was set that has an impossible value: by a flag or a variable, else in which line of the file.
+    pub(crate) fn placed(&self, wrong: InvalidField) -> anyhow::Error {
+        let mut setters = self.overrides.iter().rev();
+        if let Some(given) = setters.find(|given| given.path.join(".") == wrong.field) {
+            return anyhow::anyhow!("{}: {wrong}", given.origin);
+        }
+        match (&self.file, yaml::place(&self.text, &wrong.field)) {
+            (Some(file), Some((line, column))) => {
+                anyhow::anyhow!("{}:{line}:{column}: {wrong}", file.display())
+            }
+            _ => anyhow::anyhow!(wrong),
+        }
     }
 }
 
@@ -265,18 +285,6 @@ impl Settings {
         self.storage.check().map_err(|err| InvalidField::new("storage", err.to_string()))?;
         self.fleet.check()?;
         self.collector.check()
-    }
-}
-
-/// Says where a field was set that has an impossible value: by a flag or a variable, else in which line of the file.
-fn placed(wrong: InvalidField, file: Option<&Path>, text: &str, overrides: &[Override]) -> anyhow::Error {
-    let mut setters = overrides.iter().rev();
-    if let Some(given) = setters.find(|given| given.path.join(".") == wrong.field) {
-        return anyhow::anyhow!("{}: {wrong}", given.origin);
-    }
-    match (file, yaml::place(text, &wrong.field)) {
-        (Some(file), Some((line, column))) => anyhow::anyhow!("{}:{line}:{column}: {wrong}", file.display()),
-        _ => anyhow::anyhow!(wrong),
     }
 }
 

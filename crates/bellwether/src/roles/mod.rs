@@ -342,7 +342,10 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let host = &config.settings.sources.host;
     if host.enabled {
-        host::check(host, &clock).context("sources.host")?;
+        host::check(host, &clock).map_err(|err| match err.of_setting("sources.host") {
+            Ok(wrong) => config.placed(wrong),
+            Err(err) => anyhow::Error::new(err).context("sources.host"),
+        })?;
     }
     alert_routes(config.settings.alerts.config_file.as_deref()).context("alerts.config_file")?;
     probes::read(&config.settings.sources.probe).context("sources.probe")?;

@@ -174,25 +174,31 @@ fn all(_: &[&str]) -> Result<Take, String> {
 
 struct At<'a> {
     file: &'a Path,
+    text: &'a str,
 }
 
 impl At<'_> {
     fn error(&self, wrong: InvalidField, place: Option<yaml::Location>) -> ConfigError {
-        let known = place.filter(|p| p.line() > 0);
+        // The field itself where the text has it, else the section that is known.
+        let field = || yaml::place(self.text, &wrong.field);
+        let known = || place.filter(|p| p.line() > 0).map(|p| (p.line(), p.column()));
+        let at = if wrong.field.is_empty() { known() } else { field().or_else(known) };
         ConfigError {
             file: self.file.to_owned(),
-            line: known.map(|p| p.line()),
-            column: known.map(|p| p.column()),
+            line: at.map(|(line, _)| line),
+            column: at.map(|(_, column)| column),
             field: wrong.field,
             message: wrong.message,
         }
     }
 
-    fn parse<T: DeserializeOwned>(&self, text: &str, part: &Part<'_>) -> Result<T, ConfigError> {
-        yaml::read_part(text, part).map_err(|err| ConfigError {
+    fn parse<T: DeserializeOwned>(&self, part: &Part<'_>) -> Result<T, ConfigError> {
+        yaml::read_part(self.text, part).map_err(|err| ConfigError {
+            file: self.file.to_owned(),
             line: err.at.map(|(line, _)| line),
             column: err.at.map(|(_, column)| column),
-            ..self.error(InvalidField::new(err.field, err.message), None)
+            field: err.field,
+            message: err.message,
         })
     }
 }
@@ -236,15 +242,14 @@ impl PrometheusFile {
         part: &Part<'_>,
         amend: impl FnOnce(&mut Global) -> Result<(), E>,
     ) -> Result<Self, E> {
-        let at = At { file: path };
-        let mut raw: Raw = at.parse(text, part)?;
+        let at = At { file: path, text };
+        let mut raw: Raw = at.parse(part)?;
         amend(raw.global.get_or_insert_default())?;
-        Ok(Self::finish(raw, path, mode)?)
+        Ok(Self::finish(raw, &at, mode)?)
     }
 
-    fn finish(raw: Raw, path: &Path, mode: Mode) -> Result<Self, ConfigError> {
-        let at = At { file: path };
-        let folder = path.parent().unwrap_or(Path::new(""));
+    fn finish(raw: Raw, at: &At<'_>, mode: Mode) -> Result<Self, ConfigError> {
+        let folder = at.file.parent().unwrap_or(Path::new(""));
         let plain = |wrong: InvalidField| at.error(wrong, None);
         let mut global = raw.global.unwrap_or_default();
         // The environment is part of the configuration's source, like the file.
@@ -292,14 +297,14 @@ impl PrometheusFile {
             }
             Ok(done)
         };
-        out.scrape_configs = add(&at, folder, raw.scrape_configs)?;
+        out.scrape_configs = add(at, folder, raw.scrape_configs)?;
         for pattern in &out.scrape_config_files {
             let files = crate::discovery::file::matching(pattern).map_err(|err| {
                 plain(InvalidField::new("scrape_config_files", format!("cannot list {pattern:?}: {err}")))
             })?;
             for file in files {
-                let at = At { file: &file };
-                let raw: RawScrapes = at.parse(&read(&file)?, &all)?;
+                let at = At { file: &file, text: &read(&file)? };
+                let raw: RawScrapes = at.parse(&all)?;
                 let folder = file.parent().unwrap_or(Path::new(""));
                 out.scrape_configs.extend(add(&at, folder, raw.scrape_configs)?);
             }
@@ -322,8 +327,8 @@ impl PrometheusFile {
             config.set_http(http);
             out.remote_read.push(config);
         }
-        check_unique(&at, "remote_write", out.remote_write.iter().map(|c| &c.name))?;
-        check_unique(&at, "remote_read", out.remote_read.iter().map(|c| &c.name))?;
+        check_unique(at, "remote_write", out.remote_write.iter().map(|c| &c.name))?;
+        check_unique(at, "remote_read", out.remote_read.iter().map(|c| &c.name))?;
         for (index, config) in out.alerting.alertmanagers.iter_mut().enumerate() {
             let section = "alerting.alertmanagers";
             let checked = config

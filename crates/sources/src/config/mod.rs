@@ -67,38 +67,39 @@ fn some_action<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Opti
     }
 }
 
-impl<'de> Deserialize<'de> for RelabelRules {
+/// One rule, checked where it stands.
+struct Checked(relabel::Rule);
+
+impl<'de> Deserialize<'de> for Checked {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error;
-        let raw = Option::<Vec<Option<RawRule>>>::deserialize(deserializer)?.unwrap_or_default();
-        let mut rules = Vec::with_capacity(raw.len());
-        for (index, rule) in raw.into_iter().enumerate() {
-            let rule = rule.ok_or_else(|| {
-                D::Error::custom(format!("rule {index}: empty or null target relabeling rule"))
-            })?;
-            let defaults = relabel::Config::default();
-            let action = match rule.action {
-                None => defaults.action,
-                Some(text) => {
-                    let text = serde_json::Value::String(text.to_lowercase());
-                    serde_json::from_value(text.clone())
-                        .map_err(|_| D::Error::custom(format!("unknown relabel action {text}")))?
-                }
-            };
-            let config = relabel::Config {
-                source_labels: rule.source_labels,
-                separator: rule.separator.unwrap_or(defaults.separator),
-                regex: rule.regex.unwrap_or(defaults.regex),
-                modulus: rule.modulus.unwrap_or(defaults.modulus),
-                target_label: rule.target_label.unwrap_or(defaults.target_label),
-                replacement: rule.replacement.unwrap_or(defaults.replacement),
-                action,
-            };
-            let rule =
-                relabel::Rule::new(config).map_err(|err| D::Error::custom(format!("rule {index}: {err}")))?;
-            rules.push(rule);
-        }
-        Ok(Self(rules))
+        let rule = RawRule::deserialize(deserializer)?;
+        let defaults = relabel::Config::default();
+        let action = match rule.action {
+            None => defaults.action,
+            Some(text) => {
+                let text = serde_json::Value::String(text.to_lowercase());
+                serde_json::from_value(text.clone())
+                    .map_err(|_| D::Error::custom(format!("unknown relabel action {text}")))?
+            }
+        };
+        let config = relabel::Config {
+            source_labels: rule.source_labels,
+            separator: rule.separator.unwrap_or(defaults.separator),
+            regex: rule.regex.unwrap_or(defaults.regex),
+            modulus: rule.modulus.unwrap_or(defaults.modulus),
+            target_label: rule.target_label.unwrap_or(defaults.target_label),
+            replacement: rule.replacement.unwrap_or(defaults.replacement),
+            action,
+        };
+        relabel::Rule::new(config).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for RelabelRules {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let rules = entries::<D, Checked>(deserializer, "empty or null target relabeling rule")?;
+        Ok(Self(rules.into_iter().map(|rule| rule.0).collect()))
     }
 }
 

@@ -117,6 +117,9 @@ impl RemoteWriteConfig {
         if self.url.is_empty() {
             return Err(InvalidField::new("url", "url for remote_write is empty"));
         }
+        if self.url.starts_with(':') {
+            return Err(InvalidField::new("url", format!("{:?}: missing protocol scheme", self.url)));
+        }
         for name in self.headers.keys() {
             check_header(name, false).map_err(|text| InvalidField::new("headers", text))?;
         }
@@ -275,6 +278,9 @@ impl RemoteReadConfig {
     pub(crate) fn check(&self) -> Result<(), InvalidField> {
         if self.url.is_empty() {
             return Err(InvalidField::new("url", "url for remote_read is empty"));
+        }
+        if self.url.starts_with(':') {
+            return Err(InvalidField::new("url", format!("{:?}: missing protocol scheme", self.url)));
         }
         for name in self.headers.keys() {
             check_header(name, false).map_err(|text| InvalidField::new("headers", text))?;
