@@ -222,7 +222,8 @@ fn enumerate(hir: &Hir) -> Option<Vec<String>> {
     }
 }
 
-fn last_line(text: &str) -> String {
+/// What the `regex` crate says is wrong, without the drawing above it.
+pub fn last_line(text: &str) -> String {
     let line = text.lines().last().unwrap_or_default();
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use model::pattern::Pattern;
+use model::pattern::{Pattern, last_line};
 use parking_lot::Mutex;
 use regex::Regex;
 
@@ -88,7 +88,10 @@ impl Groups {
             };
             let cmdline = group.cmdline.iter().map(|text| {
                 // Go writes `(?P<name>…)`, which this library takes as well.
-                Regex::new(text).map_err(|err| setting("cmdline", err.to_string()))
+                Regex::new(text).map_err(|err| {
+                    let reason = last_line(&err.to_string());
+                    setting("cmdline", format!("{text:?} is no regular expression: {reason}"))
+                })
             });
             let rule = Rule {
                 name: if group.name.is_empty() { "{{.Comm}}".to_owned() } else { group.name.clone() },

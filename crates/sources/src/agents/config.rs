@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use model::InvalidField;
 use model::duration::PromDuration;
+use model::pattern::last_line;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -112,9 +113,4 @@ impl Config {
         }
         Ok(())
     }
-}
-
-/// The reason, without the drawing above it.
-fn last_line(text: &str) -> &str {
-    text.lines().next_back().unwrap_or_default().trim_start_matches("error: ")
 }
