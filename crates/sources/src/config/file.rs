@@ -254,6 +254,9 @@ impl PrometheusFile {
         let mut global = raw.global.unwrap_or_default();
         // The environment is part of the configuration's source, like the file.
         global.finish(&|name| std::env::var(name).ok()).map_err(plain)?;
+        for file in [&mut global.query_log_file, &mut global.scrape_failure_log_file].into_iter().flatten() {
+            *file = join(folder, file);
+        }
         let mut out = Self {
             runtime: raw.runtime.unwrap_or_default(),
             alerting: raw.alerting.unwrap_or_default(),
@@ -284,6 +287,10 @@ impl PrometheusFile {
             for (index, entry) in list.into_iter().enumerate() {
                 let place = Some(entry.referenced);
                 let mut config = entry.value;
+                // What is inherited has its folder already.
+                if let Some(file) = &mut config.scrape_failure_log_file {
+                    *file = join(folder, file);
+                }
                 config
                     .finish(&global)
                     .map_err(|wrong| at.error(in_list("scrape_configs", index, wrong), place))?;

@@ -80,7 +80,7 @@ pub struct Global {
     pub rule_query_offset: PromDuration,
     /// A file for queries; accepted for compatibility, queries are logged as traces.
     pub query_log_file: Option<String>,
-    /// A file for failed scrapes; accepted for compatibility, failures are logged.
+    /// A file for failed scrapes, one line of JSON each; opened anew at a reload, so that it can be rotated.
     pub scrape_failure_log_file: Option<String>,
     /// Labels for every series and alert that leaves this server. `${NAME}` is replaced from the environment.
     pub external_labels: BTreeMap<String, String>,

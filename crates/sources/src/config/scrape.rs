@@ -262,6 +262,9 @@ impl ScrapeConfig {
                 *own = inherited;
             }
         }
+        if self.scrape_failure_log_file.as_deref().is_none_or(str::is_empty) {
+            self.scrape_failure_log_file.clone_from(&global.scrape_failure_log_file);
+        }
         let native =
             *self.scrape_native_histograms.get_or_insert(global.scrape_native_histograms.unwrap_or(false));
         self.always_scrape_classic_histograms.get_or_insert(global.always_scrape_classic_histograms);

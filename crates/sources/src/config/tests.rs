@@ -143,3 +143,14 @@ fn files_of_prometheus() {
     println!("{}", other_words.join("\n"));
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+#[test]
+fn log_files_are_relative_to_the_file() {
+    let file = parse(
+        "global: {query_log_file: q.log, scrape_failure_log_file: f.log}\nscrape_configs: [{job_name: a}, {job_name: b, scrape_failure_log_file: own.log}]",
+    )
+    .unwrap();
+    assert_eq!(file.global.query_log_file.as_deref(), Some("/etc/prom/q.log"));
+    let of = |index: usize| file.scrape_configs[index].scrape_failure_log_file.as_deref().unwrap();
+    assert_eq!((of(0), of(1)), ("/etc/prom/f.log", "/etc/prom/own.log"));
+}

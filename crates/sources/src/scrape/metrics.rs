@@ -12,6 +12,8 @@ pub struct Metrics {
     pub scrapes: Counter,
     /// Scrapes that failed, for any reason.
     pub failures: Counter,
+    /// Failed scrapes that could not be written to `scrape_failure_log_file`.
+    pub failure_log_errors: Counter,
     /// Samples handed to storage, staleness markers and `up` included.
     pub samples: Counter,
     /// Samples that storage refused.
@@ -36,6 +38,7 @@ impl Metrics {
         let this = Self {
             scrapes: Counter::default(),
             failures: Counter::default(),
+            failure_log_errors: Counter::default(),
             samples: Counter::default(),
             rejected: Counter::default(),
             duplicates: Counter::default(),
@@ -47,6 +50,11 @@ impl Metrics {
         };
         registry.register("sources_scrapes", "Scrapes that went well", this.scrapes.clone());
         registry.register("sources_scrape_failures", "Scrapes that failed", this.failures.clone());
+        registry.register(
+            "sources_scrape_failure_log_errors",
+            "Failed scrapes that could not be written to scrape_failure_log_file",
+            this.failure_log_errors.clone(),
+        );
         registry.register("sources_scrape_samples", "Samples handed to storage", this.samples.clone());
         registry.register(
             "sources_scrape_rejected_samples",

@@ -11,11 +11,13 @@
 //! | `target` | labels, relabelling, URL |
 //! | `run` | one target's schedule and the fate of each scrape |
 //! | `fetch` | the request |
+//! | `failure_log` | files of failed scrapes |
 //! | `collect` | from a body to a batch: labels, limits, staleness |
 //! | `nhcb` | classic histograms put together to native ones |
 //! | [`status`], [`metrics`] | what the UI and the operator see |
 
 mod collect;
+mod failure_log;
 mod fetch;
 #[cfg(test)]
 mod histogram_tests;
@@ -42,6 +44,7 @@ pub use run::Collector;
 pub use status::{DroppedTarget, Health, PoolStatus, TargetStatus};
 
 use crate::config::ScrapeConfig;
+use failure_log::FailureLogs;
 use pool::Handle;
 use run::{Shared, Stop};
 
@@ -129,6 +132,7 @@ impl Scraper {
             max_body: parts.max_body_bytes,
             buffers: Mutex::new(Vec::new()),
             agents: parts.agents,
+            failure_logs: FailureLogs::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -155,6 +159,14 @@ impl Scraper {
             };
             ready.push((config, client));
         }
+        let named = ready.iter().filter_map(|(config, _)| config.scrape_failure_log_file.as_deref());
+        let files = FailureLogs::open(named).map_err(|(name, err)| {
+            let uses = |config: &ScrapeConfig| config.scrape_failure_log_file.as_deref() == Some(&name);
+            let job = ready.iter().find(|(config, _)| uses(config));
+            let job = job.map_or(String::new(), |(config, _)| config.job_name.clone());
+            Error { job, reason: format!("cannot open scrape_failure_log_file {name}: {err}") }
+        })?;
+        self.shared.failure_logs.replace(files);
         let gone: Vec<Handle> = {
             let mut pools = self.pools.lock();
             let kept: std::collections::BTreeSet<&str> =

@@ -137,6 +137,10 @@ fn settings(shared: &Shared, config: &ScrapeConfig, client: Client) -> Settings 
         rules: Arc::new(rules(config)),
         origin: Origin::Http(client, Arc::new(ask)),
         extra: config.extra_scrape_metrics.unwrap_or(false),
+        failure_log: config
+            .scrape_failure_log_file
+            .as_ref()
+            .map(|file| Arc::new((config.job_name.clone(), file.clone()))),
     }
 }
 
@@ -397,6 +401,7 @@ pub(crate) fn in_process(
         rules: Arc::new(Rules { honor_labels: source.honor_labels, ..rules(&config) }),
         origin: Origin::InProcess(Arc::clone(&source.collect)),
         extra: false,
+        failure_log: None,
     };
     let (settings_tx, settings_rx) = watch::channel(Arc::new(settings));
     let (stop, stop_rx) = watch::channel(Stop::Not);

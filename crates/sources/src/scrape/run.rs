@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     /// The hard limit of a body without a limit of its own.
     pub(crate) max_body: usize,
     pub(crate) buffers: Mutex<Vec<Vec<u8>>>,
+    /// Where failed scrapes are written down.
+    pub(crate) failure_logs: super::failure_log::FailureLogs,
     /// Agents that announce themselves.
     pub(crate) agents: Option<Arc<crate::agents::Registry>>,
 }
@@ -71,6 +73,8 @@ pub(crate) struct Settings {
     pub(crate) origin: Origin,
     /// Whether the extra `scrape_*` series are recorded.
     pub(crate) extra: bool,
+    /// The job, and the file of its failed scrapes.
+    pub(crate) failure_log: Option<Arc<(String, String)>>,
 }
 
 /// Why a target's task ends.
@@ -306,7 +310,7 @@ impl Run {
         }
         state.rows = rows;
         shared.give_back(body);
-        self.publish(&state, &outcome, time, took);
+        self.publish(&state, settings, &outcome, time, took);
         state
     }
 
@@ -359,15 +363,25 @@ impl Run {
         state.reported = count;
     }
 
-    fn publish(&self, state: &State, outcome: &Outcome, time: i64, took: Duration) {
+    fn publish(&self, state: &State, settings: &Settings, outcome: &Outcome, time: i64, took: Duration) {
         let metrics = &self.shared.metrics;
         match &outcome.result {
-            Ok(()) => metrics.scrapes.inc(),
+            Ok(()) => {
+                metrics.scrapes.inc();
+            }
             Err(reason) => {
                 tracing::debug!(target_url = %self.url, error = %reason, "scrape failed");
-                metrics.failures.inc()
+                metrics.failures.inc();
+                if let Some(named) = settings.failure_log.as_deref() {
+                    let (job, file) = named;
+                    let logs = &self.shared.failure_logs;
+                    if let Err(err) = logs.write(file, Timestamp(time), job, &self.url, reason) {
+                        metrics.failure_log_errors.inc();
+                        tracing::debug!(file, error = %err, "a failed scrape was not written down");
+                    }
+                }
             }
-        };
+        }
         let mut status = self.status.lock();
         metrics.series.inc_by(state.table.len() as i64 - status.series as i64);
         status.series = state.table.len();

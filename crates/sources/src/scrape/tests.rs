@@ -547,3 +547,31 @@ async fn a_type_that_changes_is_described_again() {
     assert_eq!(store.last(&format!("up{{instance=\"{addr}\", job=\"j\"}}")), Some(1.0));
     scraper.shutdown().await;
 }
+
+#[tokio::test]
+async fn failed_scrapes_are_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("failed.log");
+    let addr = serve(|_| b"HTTP/1.1 503 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec()).await;
+    let (store, scraper) = scraper();
+    let config =
+        |path: &std::path::Path| job(addr, &format!("    scrape_failure_log_file: {}\n", path.display()));
+    scraper.apply(config(&path)).await.unwrap();
+    let up = format!("up{{instance=\"{addr}\", job=\"j\"}}");
+    store.until("two scrapes", |s| s.count(&up) > 1).await;
+    let text = std::fs::read_to_string(&path).unwrap();
+    let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(line["job_name"], "j");
+    assert_eq!(line["target"], format!("http://{addr}/metrics"));
+    assert!(line["msg"].as_str().unwrap().contains("503"), "{line}");
+    assert!(line["time"].as_str().unwrap().starts_with("20"), "{line}");
+    // Moved away by a rotation: a reload goes on in a new file.
+    std::fs::rename(&path, folder.path().join("failed.log.1")).unwrap();
+    scraper.apply(config(&path)).await.unwrap();
+    let before = store.count(&up);
+    store.until("two more", |s| s.count(&up) > before + 1).await;
+    assert!(!std::fs::read_to_string(&path).unwrap().is_empty());
+    let err = scraper.apply(config(&folder.path().join("no/such/folder"))).await.unwrap_err();
+    assert!(err.to_string().contains("scrape_failure_log_file"), "{err}");
+    scraper.shutdown().await;
+}
