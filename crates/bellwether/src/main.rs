@@ -10,6 +10,7 @@
 //! | `roles` | the wiring of the server |
 //! | `telemetry` | logging, and what the process measures of itself |
 
+mod bucket;
 mod cli;
 mod commands;
 mod config;

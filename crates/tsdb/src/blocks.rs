@@ -316,6 +316,12 @@ impl Tenant {
         if made.samples == 0 {
             work.leftover.push(folder);
         }
+        if let Some(bucket) = &self.bucket {
+            if made.samples == 0 {
+                self.note_emptied(bucket, &gone, &id)?;
+            }
+            self.note_replaced(bucket)?;
+        }
         self.note_rewritten(&gone)?;
         self.remove_leftover(work)
     }
@@ -351,7 +357,7 @@ impl Tenant {
     }
 
     /// Says that these blocks hold nothing deleted any more.
-    fn note_rewritten(&self, gone: &BTreeSet<&String>) -> Result<()> {
+    pub(crate) fn note_rewritten(&self, gone: &BTreeSet<&String>) -> Result<()> {
         let mut tombstones = self.tombstones.write();
         if !tombstones.0.iter().any(|t| t.pending.iter().any(|id| gone.contains(id))) {
             return Ok(());
@@ -366,7 +372,7 @@ impl Tenant {
     }
 
     /// Drops tombstones that no stored sample needs.
-    fn forget_tombstones(&self) -> Result<()> {
+    pub(crate) fn forget_tombstones(&self) -> Result<()> {
         let min_valid = self.head.min_valid.load(Ordering::Relaxed);
         let mut tombstones = self.tombstones.write();
         let needed = |t: &crate::tombstones::Tombstone| !t.pending.is_empty() || t.end >= min_valid;
@@ -387,15 +393,16 @@ impl Tenant {
     pub(crate) fn delete(&self, selectors: &[model::Selector], start: i64, end: i64) -> Result<()> {
         let mut work = self.work.lock();
         self.remove_leftover(&mut work)?;
-        let newest = self.blocks.list().iter().map(|b| b.meta().max_time).chain(self.head.newest()).max();
+        let newest = self.readable().metas().map(|meta| meta.max_time).chain(self.head.newest()).max();
         let Some(newest) = newest else { return Ok(()) };
         let end = end.min(newest);
         if start > end {
             return Ok(());
         }
         let overlapping = |b: &&Arc<Block>| b.meta().overlaps(start, end);
-        let pending: BTreeSet<String> =
+        let mut pending: BTreeSet<String> =
             self.blocks.list().iter().filter(overlapping).map(|b| b.meta().id.clone()).collect();
+        pending.extend(crate::bucket::pending(self, start, end)?);
         let mut tombstones = self.tombstones.write();
         let mut next = Tombstones::clone(&tombstones);
         next.0.extend(selectors.iter().map(|selector| crate::tombstones::Tombstone {
@@ -425,7 +432,10 @@ impl Tenant {
         }
         // Blocks that retention took are pending no more either.
         let there: BTreeSet<String> = self.blocks.list().iter().map(|b| b.meta().id.clone()).collect();
-        let gone: BTreeSet<&String> = pending.into_iter().filter(|id| !there.contains(*id)).collect();
+        let gone: BTreeSet<&String> = pending
+            .into_iter()
+            .filter(|id| !there.contains(*id) && !id.starts_with(crate::bucket::PENDING))
+            .collect();
         self.note_rewritten(&gone)?;
         self.forget_tombstones()?;
         Ok(cleaned)

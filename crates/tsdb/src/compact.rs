@@ -50,7 +50,9 @@ pub fn compact(
     mut meta: BlockMeta,
     guard: &dyn Guard,
 ) -> Result<BlockMeta> {
-    meta.sources = inputs.iter().map(|block| block.meta().id.clone()).collect();
+    if meta.sources.is_empty() {
+        meta.sources = inputs.iter().map(|block| block.meta().id.clone()).collect();
+    }
     let mut writer = BlockWriter::create(Arc::clone(disk), folder, meta)?;
     match merge_all(inputs, &mut writer, guard) {
         Ok(()) => writer.finish(),

@@ -113,6 +113,65 @@ impl Default for TierConfig {
     }
 }
 
+/// Which blocks go to the object store, and when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Upload {
+    /// A block that will not be merged any more: each day once, some hours after its end.
+    #[default]
+    Complete,
+    /// Every block as soon as it is cut, and again when it was merged: more traffic, and less that is on this disk alone.
+    All,
+}
+
+/// Blocks in an object store.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BucketConfig {
+    /// Where complete blocks are copied to: `s3://bucket/folder`, `gs://bucket/folder`, `az://container/folder` or
+    /// `file:///folder`. Nowhere when empty. Two servers must not share a folder.
+    pub url: String,
+    /// A YAML file with the store's options (`endpoint`, `region`, `access_key_id`, `secret_access_key`, `allow_http`, …), each a
+    /// line `name: value`; what it lacks is taken from the environment variables `AWS_…`, `GOOGLE_…` and `AZURE_…`.
+    pub options_file: PathBuf,
+    /// Which blocks are copied: `complete` (default) or `all`.
+    pub upload: Upload,
+    /// Copies wholly older than this are deleted from the store; 0 keeps them for ever.
+    pub retention: PromDuration,
+    /// How often blocks that are due are looked for.
+    pub interval: PromDuration,
+    /// How often the store is listed, to see what others have put there or deleted.
+    pub refresh: PromDuration,
+    /// How long one request, or one part of an upload, may take.
+    pub timeout: PromDuration,
+    /// Larger blocks are sent in parts of this many bytes; S3 wants at least 5 MiB and at most 10,000 parts.
+    pub part_bytes: u64,
+    /// The folder for what was read back from the store; `.bucket-cache` in the data folder when empty.
+    pub cache_path: PathBuf,
+    /// How many bytes that folder may take.
+    pub cache_bytes: u64,
+    /// How many bytes of what was read back may be in memory: as much again for the indexes of open blocks.
+    pub memory_bytes: u64,
+}
+
+impl Default for BucketConfig {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            options_file: PathBuf::new(),
+            upload: Upload::Complete,
+            retention: PromDuration(0),
+            interval: PromDuration(30_000),
+            refresh: PromDuration(5 * 60_000),
+            timeout: PromDuration(60_000),
+            part_bytes: 16 << 20,
+            cache_path: PathBuf::new(),
+            cache_bytes: 10 << 30,
+            memory_bytes: 64 << 20,
+        }
+    }
+}
+
 /// Local storage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -144,6 +203,8 @@ pub struct Config {
     pub max_tenants: usize,
     /// Down-sampled tiers, finest first; none unless listed. Queries choose among them by their step.
     pub tiers: Vec<TierConfig>,
+    /// Blocks in an object store.
+    pub bucket: BucketConfig,
     /// The write-ahead log.
     pub wal: WalConfig,
     /// Bounds of each tenant.
@@ -168,6 +229,7 @@ impl Default for Config {
             max_block_samples: 50_000_000_000,
             max_tenants: 1000,
             tiers: Vec::new(),
+            bucket: BucketConfig::default(),
             wal: WalConfig::default(),
             limits: Limits::default(),
             tenant_limits: Vec::new(),
@@ -224,6 +286,16 @@ impl Config {
             if self.tenant_limits[..at].iter().any(|other| other.tenant == own.tenant) {
                 return Err(Error::Invalid(format!("tsdb.tenant_limits names tenant {} twice", own.tenant)));
             }
+        }
+        let kept = self.bucket.retention.ms();
+        if !self.bucket.url.is_empty() && kept > 0 && kept < self.retention.ms() {
+            return Err(Error::Invalid(format!(
+                "storage.bucket.retention is {}, which is less than on disk ({}); make it longer, or 0 to keep copies for ever",
+                self.bucket.retention, self.retention
+            )));
+        }
+        if self.bucket.interval.ms() <= 0 || self.bucket.timeout.ms() <= 0 {
+            return bad("storage.bucket.interval and storage.bucket.timeout must be more than 0");
         }
         if self.wal.segment_bytes < 4096 {
             return bad("tsdb.wal.segment_bytes must be at least 4096");

@@ -10,6 +10,7 @@ use model::{Appended, Batch, Budget, Clock, Labels, Metadata, Selector, TenantId
 use parking_lot::RwLock;
 
 use crate::block::BlockMeta;
+use crate::bucket::{Bucket, Location};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -44,6 +45,23 @@ impl Db {
         disk: Arc<dyn Disk>,
         metrics: Metrics,
     ) -> Result<Arc<Self>> {
+        if !config.bucket.url.is_empty() {
+            return Err(Error::Invalid(format!("there is no object store for {}", config.bucket.url)));
+        }
+        Self::open_with(config, clock, disk, metrics, None)
+    }
+
+    /// Opens a data folder whose complete blocks are copied to an object store, and read back from there.
+    ///
+    /// # Errors
+    /// As [`Db::open`]. A store that does not answer is no error: answers say that its samples are missing.
+    pub fn open_with(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        disk: Arc<dyn Disk>,
+        metrics: Metrics,
+        bucket: Option<Location>,
+    ) -> Result<Arc<Self>> {
         config.check()?;
         let started = std::time::Instant::now();
         let path = config.path.clone();
@@ -58,7 +76,11 @@ impl Db {
             }
             _ => Error::io("lock", &lock_path)(err),
         })?;
-        let shared = Shared { config: Arc::new(config), clock, disk, metrics };
+        let bucket = match bucket {
+            Some(at) => Some(Arc::new(Bucket::open(&config.bucket, at, &path, &disk, &metrics)?)),
+            None => None,
+        };
+        let shared = Shared { config: Arc::new(config), clock, disk, metrics, bucket };
         let mut tenants = HashMap::new();
         let mut recovered = Recovered::default();
         for entry in shared.disk.list(&path).map_err(Error::io("list", &path))? {
@@ -85,6 +107,10 @@ impl Db {
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.shared.config
+    }
+
+    pub(crate) fn bucket(&self) -> Option<&Arc<Bucket>> {
+        self.shared.bucket.as_ref()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -153,7 +179,7 @@ impl Db {
         self.tenants.read().get(id).cloned()
     }
 
-    fn tenant_or_new(&self, id: &TenantId) -> Result<Arc<Tenant>> {
+    pub(crate) fn tenant_or_new(&self, id: &TenantId) -> Result<Arc<Tenant>> {
         if let Some(tenant) = self.tenant(id) {
             return Ok(tenant);
         }

@@ -130,7 +130,9 @@ pub fn rewrite(
 ) -> Result<BlockMeta> {
     let resolution = input.meta().resolution_ms;
     meta.resolution_ms = resolution;
-    meta.sources = vec![input.meta().id.clone()];
+    if meta.sources.is_empty() {
+        meta.sources = vec![input.meta().id.clone()];
+    }
     let mut writer = BlockWriter::create(Arc::clone(disk), folder, meta)?;
     let all = model::seam::TimeRange { start: model::Timestamp::MIN, end: model::Timestamp::MAX };
     let mut write = || {

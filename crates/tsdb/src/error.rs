@@ -32,6 +32,16 @@ pub enum Error {
         /// What the other process wrote into the lock file.
         owner: String,
     },
+    /// The object store refused or did not answer.
+    #[error("cannot {verb} {object} in the object store: {reason}")]
+    ObjectStore {
+        /// What was tried.
+        verb: &'static str,
+        /// With which object or folder.
+        object: String,
+        /// What the store said.
+        reason: String,
+    },
     /// Stored bytes are damaged.
     #[error("{path:?} is damaged at byte {offset}: {what}; restore it from a copy or move it away")]
     Corrupt {
@@ -74,9 +84,11 @@ impl Error {
     /// What a caller may do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } | Self::Locked { .. } | Self::ReadOnly(_) | Self::Closed => {
-                ErrorKind::Unavailable
-            }
+            Self::Io { .. }
+            | Self::Locked { .. }
+            | Self::ObjectStore { .. }
+            | Self::ReadOnly(_)
+            | Self::Closed => ErrorKind::Unavailable,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Invalid(_) => ErrorKind::Invalid,
             Self::OverBudget(_) | Self::Limit(_) => ErrorKind::Limit,

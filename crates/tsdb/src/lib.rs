@@ -1,11 +1,12 @@
 //! Time-series storage on a local disk: a head in memory behind a write-ahead log, and immutable blocks.
 //!
-//! Synchronous inside; only `seam` is asynchronous. Concepts: docs/concepts/storage.md; bytes on disk: docs/formats/.
+//! Synchronous inside; only `seam` and the requests of `bucket` are asynchronous. Concepts: docs/concepts/storage.md; bytes on disk: docs/formats/.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`block`] | immutable folders of series in a time range, with their index |
 //! | `blocks` | a tenant's blocks: cut from the head, merged, deleted |
+//! | [`bucket`] | blocks in an object store: sent, read back by ranges, deleted |
 //! | [`chunk`] | compressed columns: values, times, native histograms, start timestamps |
 //! | [`compact`] | several blocks become one; what to merge next |
 //! | [`config`] | settings |
@@ -35,6 +36,7 @@
 
 pub mod block;
 mod blocks;
+pub mod bucket;
 pub mod chunk;
 pub mod compact;
 pub mod config;

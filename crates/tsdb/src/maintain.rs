@@ -131,9 +131,12 @@ impl Db {
         let newest =
             tenants.iter().filter_map(|t| t.head.newest()).chain(metas.iter().map(|m| m.max_time)).max();
         let age_from = newest.map_or(now.ms(), |newest| newest.min(now.ms()));
+        let total: u64 = metas.iter().map(|meta| meta.bytes).sum();
+        let pressed = self.config().retention_bytes > 0 && total > self.config().retention_bytes;
         let expired = retention::expired(&metas, self.config(), age_from);
         for tenant in &tenants {
             let of_tenant = expired.iter().filter(|&&at| owners[at].0.id == tenant.id);
+            let of_tenant = of_tenant.filter(|&&at| tenant.may_delete(&owners[at].1, pressed, age_from));
             let ids: BTreeSet<String> = of_tenant.map(|&at| owners[at].1.id.clone()).collect();
             if !ids.is_empty() {
                 // First, so that nobody takes for complete what is about to be deleted.

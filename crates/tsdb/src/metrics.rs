@@ -74,6 +74,28 @@ pub struct Metrics {
     pub blocks: Gauge,
     /// Bytes of blocks on disk.
     pub blocks_bytes: Gauge,
+    /// Blocks sent to the object store.
+    pub bucket_blocks_sent: Counter,
+    /// Bytes of blocks sent to the object store.
+    pub bucket_sent_bytes: Counter,
+    /// Copies deleted from the object store.
+    pub bucket_blocks_deleted: Counter,
+    /// Work with the object store that failed and will be tried again.
+    pub bucket_failures: Counter,
+    /// Copies in the object store.
+    pub bucket_blocks: Gauge,
+    /// Bytes of the copies in the object store.
+    pub bucket_blocks_bytes: Gauge,
+    /// Blocks that are to be sent to the object store.
+    pub bucket_waiting: Gauge,
+    /// Pages of the object store's blocks that were in the cache.
+    pub bucket_cache_hits: Counter,
+    /// Pages that were not.
+    pub bucket_cache_misses: Counter,
+    /// Bytes read back from the object store's blocks.
+    pub bucket_fetched_bytes: Counter,
+    /// Bytes of the cache on disk.
+    pub bucket_cache_bytes: Gauge,
     /// Background work that failed and will be tried again.
     pub maintenance_failures: Counter,
     /// Memory of the head by kind, in bytes, as of the last maintenance.
@@ -106,6 +128,17 @@ impl Metrics {
             blocks_deleted: Counter::default(),
             blocks: Gauge::default(),
             blocks_bytes: Gauge::default(),
+            bucket_blocks_sent: Counter::default(),
+            bucket_sent_bytes: Counter::default(),
+            bucket_blocks_deleted: Counter::default(),
+            bucket_failures: Counter::default(),
+            bucket_blocks: Gauge::default(),
+            bucket_blocks_bytes: Gauge::default(),
+            bucket_waiting: Gauge::default(),
+            bucket_cache_hits: Counter::default(),
+            bucket_cache_misses: Counter::default(),
+            bucket_fetched_bytes: Counter::default(),
+            bucket_cache_bytes: Gauge::default(),
             maintenance_failures: Counter::default(),
             head_memory_bytes: Family::default(),
         };
@@ -155,6 +188,57 @@ impl Metrics {
         r.register("tsdb_blocks_deleted", "Blocks deleted by retention", m.blocks_deleted);
         r.register("tsdb_blocks", "Blocks on disk", m.blocks);
         r.register_with_unit("tsdb_blocks_size", "Blocks on disk", Unit::Bytes, m.blocks_bytes);
+        r.register("tsdb_bucket_blocks_sent", "Blocks sent to the object store", m.bucket_blocks_sent);
+        r.register_with_unit(
+            "tsdb_bucket_sent",
+            "Of blocks sent to the object store",
+            Unit::Bytes,
+            m.bucket_sent_bytes,
+        );
+        r.register(
+            "tsdb_bucket_blocks_deleted",
+            "Copies deleted from the object store",
+            m.bucket_blocks_deleted,
+        );
+        r.register(
+            "tsdb_bucket_failures",
+            "Work with the object store that failed and will be tried again",
+            m.bucket_failures,
+        );
+        r.register("tsdb_bucket_blocks", "Copies in the object store", m.bucket_blocks);
+        r.register_with_unit(
+            "tsdb_bucket_blocks_size",
+            "Copies in the object store",
+            Unit::Bytes,
+            m.bucket_blocks_bytes,
+        );
+        r.register(
+            "tsdb_bucket_waiting_blocks",
+            "Blocks that are to be sent to the object store",
+            m.bucket_waiting,
+        );
+        r.register(
+            "tsdb_bucket_cache_hits",
+            "Pages of the object store's blocks found in the cache",
+            m.bucket_cache_hits,
+        );
+        r.register(
+            "tsdb_bucket_cache_misses",
+            "Pages of the object store's blocks not found in the cache",
+            m.bucket_cache_misses,
+        );
+        r.register_with_unit(
+            "tsdb_bucket_fetched",
+            "Read back from the object store's blocks",
+            Unit::Bytes,
+            m.bucket_fetched_bytes,
+        );
+        r.register_with_unit(
+            "tsdb_bucket_cache_size",
+            "The object store's cache on disk",
+            Unit::Bytes,
+            m.bucket_cache_bytes,
+        );
         r.register(
             "tsdb_maintenance_failures",
             "Background work that failed and will be tried again",

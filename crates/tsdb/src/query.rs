@@ -10,6 +10,7 @@ use model::seam::{Grouped, Select, Selected, SeriesExemplars, SeriesSet, TimeRan
 use model::{Budget, Labels, Matcher, Samples, SeamError, Selector, Timestamp};
 
 use crate::block::{Block, BlockMeta, BlockSeries, Tier};
+use crate::bucket;
 use crate::compact;
 use crate::error::Result;
 use crate::head::group::mix;
@@ -154,14 +155,14 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
     let head = tenant.head.select(&select.matchers, start, end, limit, &mut charge)?;
     let tombstones = Arc::clone(&tenant.tombstones.read());
     let min_valid = tenant.head.min_valid.load(Ordering::Relaxed);
-    let blocks = tenant.blocks.list();
+    let mut readable = tenant.readable();
     let HeadSelected { groups, series: in_head, names } = head;
     let mut series = Vec::with_capacity(in_head.len());
-    let mut warnings = Vec::new();
+    let mut warnings = std::mem::take(&mut readable.warnings);
     let mut numbered: Vec<(u32, BlockSeries)> = Vec::new();
     let mut of_tiers: Vec<(u32, TierPart)> = Vec::new();
-    let metas: Vec<BlockMeta> = match blocks.iter().any(|block| block.meta().resolution_ms > 0) {
-        true => blocks.iter().map(|block| block.meta().clone()).collect(),
+    let metas: Vec<BlockMeta> = match readable.metas().any(|meta| meta.resolution_ms > 0) {
+        true => readable.metas().cloned().collect(),
         false => Vec::new(),
     };
     let sources = tiers::choose(&metas, &select.hints, start, end);
@@ -172,13 +173,13 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
             model::duration::PromDuration(resolution)
         ));
     }
-    let is_wanted = |block: &Block| {
-        let meta = block.meta();
+    let is_wanted = |meta: &BlockMeta| {
         meta.overlaps(start, end)
             && (meta.resolution_ms == 0
                 || sources.of_tier(meta.resolution_ms).any(|(first, last)| meta.overlaps(first, last)))
     };
-    let overlapping: Vec<_> = blocks.iter().filter(|block| is_wanted(block)).collect();
+    let overlapping = readable.open(tenant, is_wanted);
+    warnings.append(&mut readable.warnings);
     let hasher = tenant.head.hasher;
     let mut by_hash: HashMap<u128, u32> = HashMap::new();
     if !overlapping.is_empty() {
@@ -195,7 +196,7 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
         let found = match block.select(&select.matchers, range) {
             Ok(found) => found,
             Err(err) => {
-                warnings.push(format!("samples of a damaged block are missing: {err}"));
+                warnings.push(bucket::missing(&err));
                 continue;
             }
         };
@@ -267,14 +268,20 @@ pub(crate) fn series(
     let mut found: Vec<Labels> = Vec::new();
     let all = [Vec::new()];
     let selectors = if selectors.is_empty() { &all } else { selectors };
-    let mut warnings = Vec::new();
-    for selector in selectors {
-        let head = tenant.head.select(selector, range.start.ms(), range.end.ms(), 0, &mut |_| Ok(()))?;
+    let heads: Vec<_> = selectors
+        .iter()
+        .map(|selector| tenant.head.select(selector, range.start.ms(), range.end.ms(), 0, &mut |_| Ok(())))
+        .collect::<Result<_>>()?;
+    // After the head: what a cut takes from it is in the list of blocks already.
+    let mut readable = tenant.readable();
+    let blocks = readable.open(tenant, |meta| meta.overlaps(range.start.ms(), range.end.ms()));
+    let mut warnings = readable.warnings;
+    for (selector, head) in selectors.iter().zip(heads) {
         found.extend((0..head.names.len()).map(|at| head.names.labels(at)));
-        for block in tenant.blocks.list().iter() {
+        for block in &blocks {
             match block.series(selector, range) {
                 Ok(series) => found.extend(series),
-                Err(err) => warnings.push(format!("series of a damaged block are missing: {err}")),
+                Err(err) => warnings.push(bucket::missing(&err)),
             }
         }
     }
@@ -330,15 +337,14 @@ fn of_blocks(
 ) -> Vec<String> {
     let all = [Vec::new()];
     let selectors = if selectors.is_empty() { &all } else { selectors };
-    let mut warnings = Vec::new();
-    for block in tenant.blocks.list().iter() {
-        if !block.meta().overlaps(range.start.ms(), range.end.ms()) {
-            continue;
-        }
+    let mut readable = tenant.readable();
+    let blocks = readable.open(tenant, |meta| meta.overlaps(range.start.ms(), range.end.ms()));
+    let mut warnings = readable.warnings;
+    for block in &blocks {
         for selector in selectors {
             match names(block, selector) {
                 Ok(found) => into.extend(found),
-                Err(err) => warnings.push(format!("names of a damaged block are missing: {err}")),
+                Err(err) => warnings.push(bucket::missing(&err)),
             }
         }
     }

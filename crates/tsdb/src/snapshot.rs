@@ -55,7 +55,7 @@ impl Tenant {
             }
             disk.sync_dir(&to).map_err(Error::io("sync", &to))?;
         }
-        for name in ["cut", "meta", "tombstones.json"] {
+        for name in ["cut", "meta", "tombstones.json", crate::bucket::REGISTRY_FILE] {
             let from = self.dir.join(name);
             if disk.exists(&from).map_err(Error::io("look for", &from))? {
                 copy(disk, &from, &to.join(name))?;

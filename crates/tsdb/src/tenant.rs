@@ -8,6 +8,7 @@ use model::{Appended, Batch, Clock, TenantId};
 use parking_lot::{Mutex, RwLock};
 
 use crate::blocks::{self, Blocks};
+use crate::bucket::{Bucket, TenantBucket};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -33,6 +34,8 @@ pub(crate) struct Tenant {
     pub(crate) head: Arc<Head>,
     pub(crate) wal: Wal,
     pub(crate) blocks: Blocks,
+    /// Its part of the object store, when there is one.
+    pub(crate) bucket: Option<TenantBucket>,
     pub(crate) tombstones: RwLock<Arc<Tombstones>>,
     /// Long work stops at its next step.
     pub(crate) closing: AtomicBool,
@@ -65,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) metrics: Metrics,
+    pub(crate) bucket: Option<Arc<Bucket>>,
 }
 
 impl Tenant {
@@ -73,7 +77,7 @@ impl Tenant {
     /// # Errors
     /// `Io`; `Corrupt` when the series log is damaged before its end.
     pub(crate) fn open(shared: &Shared, id: &TenantId) -> Result<(Arc<Self>, Recovered)> {
-        let Shared { config, clock, disk, metrics } = shared;
+        let Shared { config, clock, disk, metrics, bucket } = shared;
         let dir = config.path.join(id.as_str());
         let (wal_dir, sealed_dir) = (dir.join("wal"), dir.join("sealed"));
         for dir in [&wal_dir, &sealed_dir] {
@@ -91,6 +95,7 @@ impl Tenant {
         head.accept_from.store(cut, Ordering::Relaxed);
         let tombstones = Tombstones::load(disk, &dir)?;
         let blocks = Blocks::open(disk, &dir, &mut found)?;
+        let bucket = bucket.as_ref().map(|bucket| TenantBucket::open(bucket, id, disk, &dir)).transpose()?;
         let next_sealed = recovery::sealed_files(disk, &dir, &sealed_dir, &head, &mut found)?;
         let head = Arc::new(head);
         let mut into = IntoHead::new(&head);
@@ -125,6 +130,7 @@ impl Tenant {
             head,
             wal,
             blocks,
+            bucket,
             tombstones: RwLock::new(Arc::new(tombstones)),
             closing: AtomicBool::new(false),
             work: Mutex::new(Work {

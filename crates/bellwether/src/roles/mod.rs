@@ -137,6 +137,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let gate: Arc<dyn Appender> = Arc::new(gate.guarded(Arc::clone(&guard)));
     let querier: Arc<dyn Querier> = Arc::clone(&db) as Arc<dyn Querier>;
     let maintenance = db.start_maintenance(MAINTENANCE)?;
+    let bucket_sync = db.start_bucket_sync()?;
 
     let history_path = settings.storage.path.join("alerts.sqlite");
     let documents = Arc::clone(&state) as Arc<dyn model::StateStore>;
@@ -325,6 +326,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     growth.abort();
     running.forward.close().await;
     let end = move || {
+        drop(bucket_sync);
         drop(maintenance);
         db.flush()
     };
@@ -526,7 +528,8 @@ async fn open_storage(
     metrics: tsdb::Metrics,
 ) -> anyhow::Result<Arc<tsdb::Db>> {
     let clock = Arc::clone(clock);
-    let open = move || tsdb::Db::open(config, clock, Arc::new(tsdb::RealDisk), metrics);
+    let bucket = crate::bucket::open(&config.bucket)?;
+    let open = move || tsdb::Db::open_with(config, clock, Arc::new(tsdb::RealDisk), metrics, bucket);
     Ok(tokio::task::spawn_blocking(open).await??)
 }
 

@@ -18,6 +18,7 @@ mod harness;
 mod history;
 mod latency;
 mod library;
+mod object_storage;
 mod probes;
 mod prometheus;
 mod push;

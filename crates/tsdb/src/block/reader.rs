@@ -149,6 +149,11 @@ impl Block {
         &self.meta
     }
 
+    /// Bytes of the sections, which stay in memory once they are read.
+    pub(crate) fn sections_len(&self) -> u64 {
+        self.footer.sections.iter().map(|section| section.len as u64).sum()
+    }
+
     /// Where its data is, for messages.
     pub fn path(&self) -> PathBuf {
         self.source.path().to_owned()

@@ -4,7 +4,7 @@
 //! of `(column, value)` until half of the columns are in it, then an array with a bit a column. Rows are shared with
 //! readers and copied when one of them still holds the row that changes.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use model::{Histogram, Samples};
 use parking_lot::Mutex;
@@ -150,6 +150,47 @@ pub(crate) struct Extras {
     pub(crate) histograms: Vec<(u32, i64, Arc<Histogram>)>,
     /// `(column, time, start)`, in the order of arrival.
     pub(crate) starts: Vec<(u32, i64, i64)>,
+    /// Made when a column is read, gone when anything changes.
+    by_column: OnceLock<ByColumn>,
+}
+
+/// Places in [`Extras`], sorted by column and then by arrival: a group of histograms is read column by column.
+#[derive(Clone, Debug)]
+struct ByColumn {
+    histograms: Vec<u32>,
+    starts: Vec<u32>,
+}
+
+impl Extras {
+    fn by_column(&self) -> &ByColumn {
+        self.by_column.get_or_init(|| {
+            let mut histograms: Vec<u32> = (0..self.histograms.len() as u32).collect();
+            histograms.sort_by_key(|&at| self.histograms[at as usize].0);
+            let mut starts: Vec<u32> = (0..self.starts.len() as u32).collect();
+            starts.sort_by_key(|&at| self.starts[at as usize].0);
+            ByColumn { histograms, starts }
+        })
+    }
+
+    /// The histogram samples of a column, in the order of arrival.
+    pub(crate) fn histograms_of(&self, column: u32) -> impl Iterator<Item = &(u32, i64, Arc<Histogram>)> {
+        let places = &self.by_column().histograms;
+        let from = places.partition_point(|&at| self.histograms[at as usize].0 < column);
+        let all = places[from..].iter().map(|&at| &self.histograms[at as usize]);
+        all.take_while(move |(c, ..)| *c == column)
+    }
+
+    /// The start timestamps of a column, in the order of arrival.
+    fn starts_of(&self, column: u32) -> impl Iterator<Item = &(u32, i64, i64)> {
+        let places = &self.by_column().starts;
+        let from = places.partition_point(|&at| self.starts[at as usize].0 < column);
+        places[from..].iter().map(|&at| &self.starts[at as usize]).take_while(move |(c, ..)| *c == column)
+    }
+
+    /// To be called with every change.
+    fn changed(&mut self) {
+        self.by_column = OnceLock::new();
+    }
 }
 
 /// Samples that are not sealed.
@@ -213,7 +254,7 @@ impl Rows {
             return;
         };
         let mut histograms: Vec<(i64, &Arc<Histogram>)> =
-            extras.histograms.iter().filter(|(c, ..)| *c == column).map(|(_, t, h)| (*t, h)).collect();
+            extras.histograms_of(column).map(|(_, t, h)| (*t, h)).collect();
         histograms.sort_by_key(|(time, _)| *time);
         let mut histograms = histograms.into_iter().peekable();
         for row in &self.rows {
@@ -230,7 +271,7 @@ impl Rows {
             out.push_histogram(time, Arc::clone(histogram));
             out.times_id = mix(out.times_id, time as u64);
         }
-        for (_, time, start) in extras.starts.iter().filter(|(c, ..)| *c == column) {
+        for (_, time, start) in extras.starts_of(column) {
             if let Ok(at) = out.times.binary_search(time) {
                 out.starts.resize(out.times.len(), 0);
                 out.starts[at] = *start;
@@ -282,6 +323,7 @@ impl Rows {
                 both.histograms.extend(newer.histograms.iter().cloned());
                 both.starts.extend(newer.starts.iter().copied());
             }
+            both.changed();
             self.extras = Some(Arc::new(both));
         }
     }
@@ -296,6 +338,7 @@ impl Rows {
         self.rows.retain(|row| row.len() > 0);
         if let Some(extras) = self.extras.as_mut().filter(|_| !histograms.is_empty() || !starts.is_empty()) {
             let extras = Arc::make_mut(extras);
+            extras.changed();
             let mut wanted = counts(histograms);
             retain_from_back(&mut extras.histograms, |(column, time, _)| wanted.take((*column, *time)));
             let mut wanted = counts(starts);
@@ -498,6 +541,7 @@ impl GroupState {
             }
         }
         let extras = Arc::make_mut(self.rows.extras.get_or_insert_default());
+        extras.changed();
         extras.histograms.push((column, time, Arc::clone(histogram)));
         if time > last {
             self.last_time[column as usize] = time;
@@ -510,6 +554,7 @@ impl GroupState {
     /// Keeps a start timestamp.
     pub(crate) fn put_start(&mut self, column: u32, time: i64, start: i64) {
         let extras = Arc::make_mut(self.rows.extras.get_or_insert_default());
+        extras.changed();
         extras.starts.push((column, time, start));
     }
 

@@ -117,7 +117,7 @@ impl Encoder {
         }
         let first_column = (0..columns).find(|&c| {
             self.starts[c + 1] > self.starts[c]
-                || with_extras.is_some_and(|e| e.histograms.iter().any(|(column, ..)| *column as usize == c))
+                || with_extras.is_some_and(|e| e.histograms_of(c as u32).next().is_some())
         })?;
         let mut special: HashMap<u32, Samples> = HashMap::new();
         if let Some(extras) = with_extras {

@@ -82,7 +82,7 @@ impl GroupSnapshot {
     fn has(&self, column: u32) -> bool {
         let in_rows = |rows: &Rows| {
             rows.rows.iter().any(|row| row.get(column).is_some())
-                || rows.extras.as_ref().is_some_and(|e| e.histograms.iter().any(|(c, ..)| *c == column))
+                || rows.extras.as_ref().is_some_and(|e| e.histograms_of(column).next().is_some())
         };
         in_rows(&self.rows)
             || self.sealing.as_deref().is_some_and(in_rows)

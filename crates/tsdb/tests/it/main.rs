@@ -9,6 +9,7 @@ mod every_operation;
 mod fixtures;
 mod maintenance;
 mod model_test;
+mod object_storage;
 mod support;
 mod tiers;
 mod write_read;
