@@ -125,7 +125,7 @@ pub enum Upload {
 }
 
 /// Blocks in an object store.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BucketConfig {
     /// Where complete blocks are copied to: `s3://bucket/folder`, `gs://bucket/folder`, `az://container/folder` or

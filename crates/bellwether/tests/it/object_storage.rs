@@ -1,7 +1,11 @@
 //! Blocks in an object store: a real S3 server, a folder, `kill -9`, and a lost disk.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use crate::harness::{Server, file, free_port, run, stderr, wait};
 
@@ -64,6 +68,58 @@ impl Drop for Seaweed {
     }
 }
 
+/// A way to a server that ends in the middle of an upload: of the first object sent whose path ends as `ending`, the
+/// request's head and a few bytes more are passed on, and then nothing.
+struct Interrupted {
+    port: u16,
+    stalled: Receiver<()>,
+}
+
+impl Interrupted {
+    fn before(server: u16, ending: &str) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (stall, stalled) = sync_channel(1);
+        let wanted = format!("{ending} HTTP/1.1\r\n");
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (Ok(client), Ok(server)) = (client, TcpStream::connect(("127.0.0.1", server))) else { return };
+                let (mut back, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    // Either side may close at any time.
+                    drop(std::io::copy(&mut back, &mut to));
+                    drop(to.shutdown(Shutdown::Both));
+                });
+                let (wanted, stall) = (wanted.clone(), stall.clone());
+                std::thread::spawn(move || pass_on(client, server, &wanted, &stall));
+            }
+        });
+        Self { port, stalled }
+    }
+}
+
+/// Passes on what the client sends, until the request whose first line ends as `wanted`.
+fn pass_on(mut client: TcpStream, mut server: TcpStream, wanted: &str, stall: &SyncSender<()>) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = client.read(&mut buffer) {
+        let bytes = &buffer[..count];
+        let line = bytes.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+        let is_it = line.starts_with(b"PUT ") && line.ends_with(wanted.as_bytes());
+        // Less than there is: the request is never whole.
+        let passed = if is_it { count - 1 } else { count };
+        if server.write_all(&bytes[..passed]).is_err() {
+            return;
+        }
+        if is_it {
+            drop(stall.try_send(()));
+            // Held open until the client is gone.
+            while matches!(client.read(&mut buffer), Ok(1..)) {}
+            return;
+        }
+    }
+    drop(server.shutdown(Shutdown::Write));
+}
+
 /// A data folder with blocks of three days of a metric `old`, a sample every ten minutes.
 fn with_blocks(folder: &Path) {
     let mut text = String::from("# TYPE old gauge\n");
@@ -79,7 +135,6 @@ fn with_blocks(folder: &Path) {
 
 /// Sends blocks, is killed, loses its disk, and a new server answers from the store alone.
 fn outlives_the_disk(folder: &Path, bucket: &[&str]) {
-    with_blocks(folder);
     let mut args = vec![
         "--storage.retention=100y",
         "--storage.bucket.upload=all",
@@ -115,6 +170,7 @@ fn outlives_the_disk(folder: &Path, bucket: &[&str]) {
 #[test]
 fn a_folder_outlives_the_disk() {
     let folder = tempfile::tempdir().unwrap();
+    with_blocks(folder.path());
     let store = folder.path().join("store");
     outlives_the_disk(folder.path(), &[&format!("--storage.bucket.url=file://{}", store.display())]);
 }
@@ -123,16 +179,30 @@ fn a_folder_outlives_the_disk() {
 fn an_s3_bucket_outlives_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let Some(seaweed) = Seaweed::start(folder.path()) else { return };
-    let options = format!(
-        "endpoint: http://127.0.0.1:{}\nregion: us-east-1\naccess_key_id: key\nsecret_access_key: secret\nallow_http: true\n",
-        seaweed.s3
-    );
-    let options = file(folder.path(), "s3.yml", &options);
-    outlives_the_disk(
-        folder.path(),
-        &[
-            "--storage.bucket.url=s3://metrics/server-one",
-            &format!("--storage.bucket.options-file={}", options.display()),
-        ],
-    );
+    with_blocks(folder.path());
+    let url = "--storage.bucket.url=s3://metrics/server-one";
+    let options = |port: u16| {
+        let options = format!(
+            "endpoint: http://127.0.0.1:{port}\nregion: us-east-1\naccess_key_id: key\nsecret_access_key: secret\nallow_http: true\n"
+        );
+        let path = file(folder.path(), &format!("s3-{port}.yml"), &options);
+        format!("--storage.bucket.options-file={}", path.display())
+    };
+    // Killed in the middle of an object's bytes, and between a block's two objects.
+    for ending in ["/data", "/meta.json", "/data"] {
+        let way = Interrupted::before(seaweed.s3, ending);
+        let options = options(way.port);
+        let args = [
+            "--storage.retention=100y",
+            "--storage.bucket.upload=all",
+            "--storage.bucket.interval=100ms",
+            "--sources.host.enabled=false",
+            url,
+            &options,
+        ];
+        let server = Server::start(&folder.path().join("data"), &args);
+        way.stalled.recv_timeout(Duration::from_secs(60)).expect("an upload is under way");
+        server.kill();
+    }
+    outlives_the_disk(folder.path(), &[url, &options(seaweed.s3)]);
 }

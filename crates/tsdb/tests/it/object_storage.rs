@@ -154,6 +154,8 @@ fn write(world: &World, db: &Db, hours: i64) -> Vec<(i64, f64)> {
         written.push((t, value));
         db.maintain(Timestamp(t)).unwrap();
     }
+    // Where the next call goes on.
+    world.clock.set(start + hours * 3_600_000);
     written
 }
 
