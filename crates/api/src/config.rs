@@ -89,6 +89,22 @@ impl Default for WebConfig {
     }
 }
 
+/// Bounds of one tenant's queries, in place of those of all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TenantQueryLimits {
+    /// The tenant.
+    pub tenant: String,
+    /// Most series that the selectors of one of its queries may find; 0 for `query.max_series`.
+    pub max_series: usize,
+    /// Most samples that one of its queries may hold in memory; 0 for `query.max_samples`.
+    pub max_samples: usize,
+    /// Most bytes of memory for one of its queries; 0 for `query.max_bytes`.
+    pub max_bytes: u64,
+    /// Most bytes of memory for all of its queries together; 0 for no bound but `query.max_total_bytes`.
+    pub max_total_bytes: u64,
+}
+
 /// Limits and defaults of queries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -111,6 +127,8 @@ pub struct QueryConfig {
     pub max_bytes: u64,
     /// Most bytes of memory for all queries together.
     pub max_total_bytes: u64,
+    /// Tenants whose queries have bounds of their own.
+    pub tenant_limits: Vec<TenantQueryLimits>,
     /// Step of subqueries that name none.
     pub default_evaluation_interval: PromDuration,
     /// Most bytes of answers to range queries that are kept for the next refresh; 0 keeps none.
@@ -146,6 +164,19 @@ impl QueryConfig {
         }
         Ok(())
     }
+
+    /// The bounds of a tenant's queries. `max_total_bytes` is 0 when it has none of its own.
+    pub(crate) fn limits_of(&self, tenant: &model::TenantId) -> TenantQueryLimits {
+        let own = self.tenant_limits.iter().find(|own| own.tenant == tenant.as_str()).cloned();
+        let own = own.unwrap_or_default();
+        TenantQueryLimits {
+            tenant: tenant.as_str().to_owned(),
+            max_series: if own.max_series > 0 { own.max_series } else { self.max_series },
+            max_samples: if own.max_samples > 0 { own.max_samples } else { self.max_samples },
+            max_bytes: if own.max_bytes > 0 { own.max_bytes } else { self.max_bytes },
+            max_total_bytes: own.max_total_bytes,
+        }
+    }
 }
 
 impl Default for QueryConfig {
@@ -160,6 +191,7 @@ impl Default for QueryConfig {
             max_samples: 50_000_000,
             max_bytes: 512 << 20,
             max_total_bytes: 1 << 30,
+            tenant_limits: Vec::new(),
             default_evaluation_interval: PromDuration(60_000),
             cache_max_bytes: 64 << 20,
             max_patterns: 512,

@@ -69,7 +69,7 @@ async fn newest(
     let start = now - api.query.lookback_delta.ms();
     let select = |matchers| Select { matchers, start, end: now, hints: SelectHints::default() };
     let selects: Vec<Select> = selectors.into_iter().map(select).collect();
-    let budget = api.queries.budget();
+    let budget = api.queries.budget(tenant);
     let selected = api.querier.select(tenant, &selects, &budget).await?;
     let read = move || read(&selected, start.ms(), now.ms(), &budget);
     match tokio::task::spawn_blocking(read).await {

@@ -67,11 +67,11 @@ async fn run(api: &Arc<Api>, headers: &HeaderMap, body: &[u8]) -> Result<Respons
     let answer = request.answer;
     // A read takes a place among the queries.
     let slot = api.queries.place(&tenant).await.map_err(|err| Refusal(err.status(), err.message))?;
-    let budget = api.queries.budget();
+    let budget = api.queries.budget(&tenant);
     let found = find(api, &tenant, request, &budget).await?;
     let response = match answer {
         ResponseType::Samples => {
-            let most = api.query.max_samples;
+            let most = api.query.limits_of(&tenant).max_samples;
             let work = move || {
                 let _slot = slot;
                 samples(&found, most, &budget)

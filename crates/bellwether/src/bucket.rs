@@ -78,8 +78,11 @@ fn options(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     }
     let of_file = || format!("storage.bucket.options_file {}", path.display());
     let text = std::fs::read_to_string(path).with_context(of_file)?;
-    let options: BTreeMap<String, serde_json::Value> = serde_saphyr::from_str(&text)
-        .map_err(|_| anyhow::anyhow!("it is no list of name: value"))
+    // Not the parser's words, which may have a key in them.
+    let options: BTreeMap<String, serde_json::Value> = yaml::read(&text)
+        .map_err(|err| {
+            anyhow::anyhow!("line {}: it is no list of name: value", err.at.map_or(1, |(line, _)| line))
+        })
         .with_context(of_file)?;
     let plain = |(key, value): (String, serde_json::Value)| match value {
         serde_json::Value::String(text) => Ok((key, text)),

@@ -84,7 +84,19 @@ impl Db {
         let mut tenants = HashMap::new();
         let mut recovered = Recovered::default();
         for entry in shared.disk.list(&path).map_err(Error::io("list", &path))? {
-            let Some(id) = entry.is_dir.then(|| TenantId::new(&entry.name).ok()).flatten() else { continue };
+            let Ok(id) = TenantId::new(&entry.name) else { continue };
+            if !entry.is_dir {
+                // Every batch of this tenant would be refused, and nothing would be there to say so before the first.
+                if id == TenantId::default()
+                    || shared.config.tenant_limits.iter().any(|own| own.tenant == id.as_str())
+                {
+                    return Err(Error::Invalid(format!(
+                        "{} is not a folder, so the samples of tenant {id} have no place; move the file away",
+                        path.join(&entry.name).display()
+                    )));
+                }
+                continue;
+            }
             let (tenant, found) = Tenant::open(&shared, &id)?;
             recovered.add(found);
             tenants.insert(id, tenant);

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use model::{Exemplar, Histogram, Metadata, labels};
+use model::{Exemplar, Histogram, Metadata};
 
 use crate::chunk::CorruptChunk;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::head::group::{GONE, Group};
+use crate::head::index::Fill;
 use crate::head::sealed;
 use crate::head::{Head, reference, split};
 use crate::wal::record::{Reader, Replay};
@@ -73,7 +74,11 @@ impl std::fmt::Display for Recovered {
             self.took_ms
         )?;
         if self.torn_bytes > 0 {
-            write!(f, "; cut {} bytes that were never acknowledged", self.torn_bytes)?;
+            write!(
+                f,
+                "; cut {} bytes of a write that had not ended off a log (with durability always none of it was acknowledged)",
+                self.torn_bytes
+            )?;
         }
         if !self.quarantined.is_empty() {
             write!(f, "; {} damaged files are quarantined", self.quarantined.len())?;
@@ -103,8 +108,19 @@ pub(crate) fn quarantine(disk: &Arc<dyn Disk>, tenant_dir: &Path, path: &Path) -
     Ok(to)
 }
 
-/// Opens the series log, or begins one, and fills the head from it: the head, the log, its number. Of a damaged log the
-/// part before the damage is kept, in a new log; samples of the other series are orphans.
+/// What the series log holds.
+pub(crate) struct Series {
+    /// With every group and column, but without series in its index: see [`Series::unindexed`].
+    pub(crate) head: Head,
+    pub(crate) log: SeriesLog,
+    /// The log's number.
+    pub(crate) number: u64,
+    /// What [`index`] is still to be called with.
+    pub(crate) unindexed: Fill,
+}
+
+/// Opens the series log, or begins one, and makes the head's groups from it. Of a damaged log the part before the damage is
+/// kept, in a new log; samples of the other series are orphans.
 ///
 /// # Errors
 /// `Io`, `Corrupt`.
@@ -114,22 +130,21 @@ pub(crate) fn series(
     dir: &Path,
     limits: &crate::config::Limits,
     found: &mut Recovered,
-) -> Result<(Head, SeriesLog, u64)> {
+) -> Result<Series> {
     let Some(opened) = SeriesLog::open(disk, dir)? else {
         let seed = random_seed();
         let log = SeriesLog::create(disk, dir, 1, seed, &[])?;
-        return Ok((Head::new(seed, limits), log, 1));
+        return Ok(Series { head: Head::new(seed, limits), log, number: 1, unindexed: Fill::default() });
     };
     found.torn_bytes += opened.torn;
     let seed = if opened.seed == [0; 16] { random_seed() } else { opened.seed };
     let head = Head::new(seed, limits);
+    let mut unindexed = Fill::default();
+    let mut frames = crate::wal::frame::Frames::new(&opened.bytes, 0);
+    let mut pairs: Vec<u32> = Vec::new();
+    let mut current: Option<Arc<Group>> = None;
     let mut index = head.index.write();
     let mut groups = head.groups.write();
-    let mut pairs: Vec<u32> = Vec::new();
-    let mut ids = Vec::new();
-    let mut encoded = Vec::new();
-    let mut current: Option<Arc<Group>> = None;
-    let mut frames = crate::wal::frame::Frames::new(&opened.bytes, 0);
     while let Ok(Some(payload)) = frames.next() {
         let read = read_entries(payload, |entry| {
             match entry {
@@ -150,37 +165,17 @@ pub(crate) fn series(
                     let Some(group) = &current else {
                         return Err(CorruptChunk("a series names a group that is not there"));
                     };
-                    ids.clear();
-                    encoded.clear();
-                    for &number in numbers {
-                        let pair = *pairs
-                            .get(number as usize)
-                            .ok_or(CorruptChunk("a series names a label pair that is not there"))?;
-                        let (name, value) = index.pair_text(pair);
-                        labels::encode_pair(&mut encoded, name, value);
-                        ids.push(pair);
+                    if numbers.iter().any(|&number| number as usize >= pairs.len()) {
+                        return Err(CorruptChunk("a series names a label pair that is not there"));
                     }
-                    let hash = index.hash(&encoded);
-                    let old = index.find(hash);
                     let mut state = group.state.lock();
-                    if state.series.len() > column as usize && state.series[column as usize] != GONE {
+                    if state.series.get(column as usize).is_some_and(|&series| series != GONE) {
                         return Err(CorruptChunk("two series have the same place"));
                     }
-                    while state.series.len() <= column as usize {
-                        state.add_column(GONE);
-                    }
-                    let (series, _) = index.insert(hash, &ids, |_| reference(group.number, column));
-                    state.series[column as usize] = series;
-                    drop(state);
-                    // After the new one is in, so that their labels stay.
-                    if let Some(old) = old {
-                        // It was dropped and came back: what the old place held is in blocks.
-                        let (number, column) = split(index.place(old));
-                        index.remove(old);
-                        if let Some(group) = groups.by_number.get(&number) {
-                            group.state.lock().series[column as usize] = GONE;
-                        }
-                    }
+                    state.never_use(column);
+                    state.series[column as usize] = unindexed.next();
+                    let ids = numbers.iter().map(|&number| pairs[number as usize]);
+                    unindexed.add(reference(group.number, column), ids);
                 }
             }
             Ok(())
@@ -188,11 +183,12 @@ pub(crate) fn series(
         read.map_err(|err| Error::corrupt(dir, frames.offset() as u64, err.to_string()))?;
     }
     *head.log_pairs.lock() = pairs.len() as u32;
-    drop(groups);
+    drop((groups, index));
     let Some((path, err)) = opened.damaged else {
-        drop(index);
-        return Ok((head, opened.log, opened.number));
+        return Ok(Series { head, log: opened.log, number: opened.number, unindexed });
     };
+    self::index(&head, unindexed);
+    let mut index = head.index.write();
     let (entries, numbers) = head.log_entries(&index);
     let number = opened.number + 1;
     let log = SeriesLog::create(disk, dir, number, seed, &entries)?;
@@ -202,7 +198,22 @@ pub(crate) fn series(
     let to = quarantine(disk, tenant_dir, &path)?;
     tracing::error!(error = %err, moved_to = %to.display(), "the log of series is damaged; series named behind the damage are lost with their newest samples");
     found.quarantined.push(to);
-    Ok((head, log, number))
+    Ok(Series { head, log, number, unindexed: Fill::default() })
+}
+
+/// Fills the head's index. Nothing else of recovery needs it, so this may run beside the rest.
+pub(crate) fn index(head: &Head, unindexed: Fill) {
+    if unindexed.next() == 0 {
+        return;
+    }
+    let replaced = head.index.write().fill(unindexed);
+    // They were dropped and came back: what the old places held is in blocks.
+    let groups = head.groups.read();
+    for (number, column) in replaced.into_iter().map(split) {
+        if let Some(group) = groups.by_number.get(&number) {
+            group.state.lock().series[column as usize] = GONE;
+        }
+    }
 }
 
 fn random_seed() -> [u8; 16] {
@@ -364,15 +375,13 @@ impl Replay for IntoHead<'_> {
             return;
         };
         let mut state = group.state.lock();
-        for &(column, time, value) in samples {
-            state.never_use(column);
-            if state.series.get(column as usize).is_none_or(|&series| series == GONE) {
-                self.orphans += 1;
-                continue;
+        for run in samples.chunk_by(|a, b| a.1 == b.1) {
+            let orphans = state.put_replayed(run);
+            self.orphans += orphans as u64;
+            self.samples += (run.len() - orphans) as u64;
+            if orphans < run.len() {
+                self.max_time = self.max_time.max(run[0].1);
             }
-            state.put_float(column, time, value, samples.len());
-            self.samples += 1;
-            self.max_time = self.max_time.max(time);
         }
     }
 

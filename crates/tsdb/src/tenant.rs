@@ -17,7 +17,7 @@ use crate::head::group::Rows;
 use crate::head::sealed::{self, Encoder};
 use crate::head::{Head, split};
 use crate::metrics::{Metrics, RejectLabels, TenantLabels};
-use crate::recovery::{self, IntoHead, Recovered};
+use crate::recovery::{self, IntoHead, Recovered, Series};
 use crate::tombstones::{Tombstones, replace_file};
 use crate::wal::frame;
 use crate::wal::record::{put_exemplar, put_metadata};
@@ -88,7 +88,7 @@ impl Tenant {
         }
         metrics.add_tenant(id.as_str());
         let mut found = Recovered { tenants: 1, ..Recovered::default() };
-        let (head, series_log, series_log_number) =
+        let Series { head, log: series_log, number: series_log_number, unindexed } =
             recovery::series(disk, &dir, &wal_dir, config.limits_of(id), &mut found)?;
         let cut = blocks::read_cut(disk, &dir)?;
         head.min_valid.store(cut, Ordering::Relaxed);
@@ -96,14 +96,18 @@ impl Tenant {
         let tombstones = Tombstones::load(disk, &dir)?;
         let blocks = Blocks::open(disk, &dir, &mut found)?;
         let bucket = bucket.as_ref().map(|bucket| TenantBucket::open(bucket, id, disk, &dir)).transpose()?;
-        let next_sealed = recovery::sealed_files(disk, &dir, &sealed_dir, &head, &mut found)?;
         let head = Arc::new(head);
-        let mut into = IntoHead::new(&head);
-        recovery::meta(disk, &dir, &mut into, &mut found)?;
-        let replayed = replay(disk, &wal_dir, &mut into)?;
-        found.samples += into.samples;
-        found.orphans += into.orphans;
-        drop(into);
+        let (next_sealed, replayed) = std::thread::scope(|scope| -> Result<_> {
+            // Samples need the groups only.
+            scope.spawn(|| recovery::index(&head, unindexed));
+            let next_sealed = recovery::sealed_files(disk, &dir, &sealed_dir, &head, &mut found)?;
+            let mut into = IntoHead::new(&head);
+            recovery::meta(disk, &dir, &mut into, &mut found)?;
+            let replayed = replay(disk, &wal_dir, &mut into)?;
+            found.samples += into.samples;
+            found.orphans += into.orphans;
+            Ok((next_sealed, replayed))
+        })?;
         found.segments += replayed.segments;
         found.torn_bytes += replayed.torn_bytes;
         found.series = head.index.read().len();

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::seam::TimeRange;
-use model::{Labels, Matcher, Samples, TenantId};
+use model::{Exemplar, Histogram, Labels, Matcher, Metadata, Samples, TenantId};
 
 use crate::block::{Block, BlockMeta, BlockStats, META_FILE, NameStats, PairStats, TMP_SUFFIX};
 use crate::disk::Disk;
 use crate::head::sealed;
 use crate::wal;
+use crate::wal::record::{Reader, Replay};
+use crate::wal::series_log::{Entry, read_entries};
 use crate::{Error, Result};
 
 /// A folder that is a block, or should be one.
@@ -43,6 +45,19 @@ pub fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<Listed>> {
     Ok(blocks)
 }
 
+/// Where samples are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerifiedKind {
+    /// A block.
+    Block,
+    /// A sealed file.
+    Sealed,
+    /// A segment of a write-ahead log.
+    Log,
+    /// A log of series.
+    Series,
+}
+
 /// What a verification found.
 #[derive(Debug)]
 pub struct Verified {
@@ -50,8 +65,13 @@ pub struct Verified {
     pub folder: PathBuf,
     /// Each damaged part, with file and offset; empty when every byte is as it was written.
     pub damage: Vec<Error>,
-    /// Samples in the block as its meta file says, or in the sealed file; 0 when that cannot be read, and for logs.
+    /// What it is.
+    pub kind: VerifiedKind,
+    /// Samples in the block as its meta file says, in the sealed file, or in the good part of the log; 0 when that cannot be
+    /// read. A log may repeat what is sealed, and have a sample twice that was sent twice.
     pub samples: u64,
+    /// Series that the block, or the log of series, names.
+    pub series: u64,
 }
 
 /// Reads every byte of the block in `folder`, checks all checksums and decodes everything.
@@ -61,10 +81,13 @@ pub struct Verified {
 pub fn verify(disk: &dyn Disk, folder: &Path) -> Result<Verified> {
     match Block::open(disk, folder) {
         Ok(block) => {
-            Ok(Verified { folder: folder.to_owned(), damage: block.verify()?, samples: block.meta().samples })
+            let (samples, series) = (block.meta().samples, block.meta().series);
+            let kind = VerifiedKind::Block;
+            Ok(Verified { folder: folder.to_owned(), damage: block.verify()?, kind, samples, series })
         }
         Err(err @ Error::Corrupt { .. }) => {
-            Ok(Verified { folder: folder.to_owned(), damage: vec![err], samples: 0 })
+            let kind = VerifiedKind::Block;
+            Ok(Verified { folder: folder.to_owned(), damage: vec![err], kind, samples: 0, series: 0 })
         }
         Err(err) => Err(err),
     }
@@ -107,11 +130,24 @@ pub struct Files {
     pub bytes: u64,
 }
 
-/// Sealed files, then files of the logs, of a tenant's folder.
+/// What lies beside a tenant's blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeadFiles {
+    /// Sealed files.
+    pub sealed: Files,
+    /// Segments of the write-ahead log, and the log of series.
+    pub logs: Files,
+    /// Samples in the segments, as [`Verified::samples`] counts them.
+    pub log_samples: u64,
+    /// Series in the log of series; those that were dropped since it was written anew are still in it.
+    pub log_series: u64,
+}
+
+/// Counts what lies beside the blocks in a tenant's folder. Reads the logs.
 ///
 /// # Errors
 /// `Io`.
-pub fn head_files(disk: &dyn Disk, tenant: &Path) -> Result<(Files, Files)> {
+pub fn head_files(disk: &dyn Disk, tenant: &Path) -> Result<HeadFiles> {
     let count = |folder: PathBuf, suffixes: &[&str]| -> Result<Files> {
         let mut files = Files::default();
         if !disk.exists(&folder).map_err(Error::io("look for", &folder))? {
@@ -125,11 +161,27 @@ pub fn head_files(disk: &dyn Disk, tenant: &Path) -> Result<(Files, Files)> {
         }
         Ok(files)
     };
-    Ok((count(tenant.join("sealed"), &[".sealed"])?, count(tenant.join("wal"), &[".wal", ".log"])?))
+    let wal = tenant.join("wal");
+    let (sealed, logs) =
+        (count(tenant.join("sealed"), &[".sealed"])?, count(wal.clone(), &[".wal", ".log"])?);
+    let mut found = HeadFiles { sealed, logs, ..HeadFiles::default() };
+    if logs.count > 0 {
+        for entry in disk.list(&wal).map_err(Error::io("list", &wal))? {
+            let kind = match entry.name.rsplit('.').next() {
+                Some("wal") => VerifiedKind::Log,
+                Some("log") => VerifiedKind::Series,
+                _ => continue,
+            };
+            let log = verify_log(disk, wal.join(&entry.name), kind, true)?;
+            found.log_samples += log.samples;
+            found.log_series += log.series;
+        }
+    }
+    Ok(found)
 }
 
 /// Verifies a data folder that nobody writes: every block, sealed file and log of every tenant, in that order. A torn end of the last log
-/// segment is no damage: it was never acknowledged.
+/// segment is no damage: it is of a write that had not ended.
 ///
 /// # Errors
 /// `Io`; damage is the answer.
@@ -155,13 +207,13 @@ pub fn verify_data(disk: &Arc<dyn Disk>, data: &Path) -> Result<Vec<Verified>> {
             let entries = disk.list(&wal).map_err(Error::io("list", &wal))?;
             let last = entries.iter().rfind(|e| e.name.ends_with(".wal")).map(|e| e.name.clone());
             for entry in entries {
-                let header = match entry.name.rsplit('.').next() {
-                    Some("wal") => wal::SEGMENT_HEADER,
-                    Some("log") => wal::series_log::HEADER,
+                let kind = match entry.name.rsplit('.').next() {
+                    Some("wal") => VerifiedKind::Log,
+                    Some("log") => VerifiedKind::Series,
                     _ => continue,
                 };
-                let may_be_torn = Some(&entry.name) == last.as_ref() || entry.name.ends_with(".log");
-                found.push(verify_log(&**disk, wal.join(&entry.name), header, may_be_torn)?);
+                let may_be_torn = Some(&entry.name) == last.as_ref() || kind == VerifiedKind::Series;
+                found.push(verify_log(&**disk, wal.join(&entry.name), kind, may_be_torn)?);
             }
         }
     }
@@ -188,22 +240,50 @@ fn verify_sealed(disk: &Arc<dyn Disk>, path: PathBuf, number: u64) -> Result<Ver
         Err(err @ Error::Corrupt { .. }) => damage.push(err),
         Err(err) => return Err(err),
     }
-    Ok(Verified { folder: path, damage, samples })
+    Ok(Verified { folder: path, damage, kind: VerifiedKind::Sealed, samples, series: 0 })
 }
 
-fn verify_log(disk: &dyn Disk, path: PathBuf, header: usize, may_be_torn: bool) -> Result<Verified> {
+/// Counts what a log says.
+#[derive(Default)]
+struct Count(u64);
+
+impl Replay for Count {
+    fn floats(&mut self, _: u64, samples: &[(u32, i64, f64)]) {
+        self.0 += samples.len() as u64;
+    }
+    fn histogram(&mut self, _: u64, _: u32, _: i64, _: Arc<Histogram>) {
+        self.0 += 1;
+    }
+    fn start(&mut self, _: u64, _: u32, _: i64, _: i64) {}
+    fn exemplar(&mut self, _: u64, _: u32, _: Exemplar) {}
+    fn metadata(&mut self, _: String, _: Metadata) {}
+}
+
+fn verify_log(disk: &dyn Disk, path: PathBuf, kind: VerifiedKind, may_be_torn: bool) -> Result<Verified> {
     let bytes = disk.read(&path).map_err(Error::io("read", &path))?;
-    let mut damage = Vec::new();
+    let header = if kind == VerifiedKind::Series { wal::series_log::HEADER } else { wal::SEGMENT_HEADER };
+    let (mut damage, mut samples, mut series) = (Vec::new(), Count::default(), 0);
     if bytes.len() >= header {
         let mut frames = wal::frame::Frames::new(&bytes, header);
-        while let Ok(Some(_)) = frames.next() {}
-        let good = frames.offset();
-        if good < bytes.len() && (!may_be_torn || wal::frame::good_behind(&bytes, good)) {
-            damage.push(Error::corrupt(&path, good as u64, "a frame does not match its checksum"));
+        let mut reader = Reader::default();
+        let mut at = frames.offset();
+        while let Ok(Some(payload)) = frames.next() {
+            let read = match kind {
+                VerifiedKind::Series => read_entries(payload, |entry| {
+                    series += u64::from(matches!(entry, Entry::Series { .. }));
+                    Ok(())
+                }),
+                _ => reader.read(payload, &mut samples),
+            };
+            damage.extend(read.err().map(|err| Error::corrupt(&path, at as u64, err.to_string())));
+            at = frames.offset();
+        }
+        if at < bytes.len() && (!may_be_torn || wal::frame::good_behind(&bytes, at)) {
+            damage.push(Error::corrupt(&path, at as u64, "a frame does not match its checksum"));
         }
     }
     // A file that is shorter than its header was created and never begun.
-    Ok(Verified { folder: path, damage, samples: 0 })
+    Ok(Verified { folder: path, damage, kind, samples: samples.0, series })
 }
 
 /// Calls `each` with every series that passes all matchers and its samples in `range` (both ends included), in label

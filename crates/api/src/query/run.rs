@@ -1,6 +1,7 @@
 //! From a query's text to its answer: a place, the cache, the fetch, the evaluation; limits, logs and the list of running
 //! queries around them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub(crate) struct Queries {
     eval_options: EvalOptions,
     /// Memory of all queries together.
     budget: Arc<Budget>,
+    /// Memory of all queries of one tenant together, for those that have a bound of their own.
+    tenant_budgets: BTreeMap<String, Arc<Budget>>,
     slots: Arc<Slots>,
     cache: Cache,
     stamps: Arc<WriteStamps>,
@@ -84,6 +87,12 @@ impl Queries {
         let config = made.config;
         let budget =
             Budget::new("memory of all queries (query.max_total_bytes)", config.max_total_bytes, None);
+        let of_tenant = config.tenant_limits.iter().filter(|own| own.max_total_bytes > 0).map(|own| {
+            let name = format!("memory of all queries of tenant {} (query.tenant_limits)", own.tenant);
+            let budget = Budget::new(name, own.max_total_bytes, Some(Arc::clone(&budget)));
+            (own.tenant.clone(), budget)
+        });
+        let tenant_budgets = of_tenant.collect();
         let slots = Slots::new(Bounds {
             running: config.max_concurrency,
             running_per_tenant: config.max_concurrency_per_tenant,
@@ -96,6 +105,7 @@ impl Queries {
             options: made.options,
             eval_options: made.eval_options,
             budget,
+            tenant_budgets,
             slots,
             stamps: made.stamps,
             active: made.active,
@@ -110,10 +120,15 @@ impl Queries {
         self.active.running()
     }
 
-    /// A budget for one request, within that of all queries.
-    pub(crate) fn budget(&self) -> Arc<Budget> {
-        let name = "memory of one query (query.max_bytes)";
-        Budget::new(name, self.config.max_bytes, Some(Arc::clone(&self.budget)))
+    /// A budget for one request of a tenant, within those of all its queries and of all queries.
+    pub(crate) fn budget(&self, tenant: &TenantId) -> Arc<Budget> {
+        let most = self.config.limits_of(tenant).max_bytes;
+        let name = match most == self.config.max_bytes {
+            true => "memory of one query (query.max_bytes)".to_owned(),
+            false => format!("memory of one query of tenant {tenant} (query.tenant_limits)"),
+        };
+        let parent = self.tenant_budgets.get(tenant.as_str()).unwrap_or(&self.budget);
+        Budget::new(name, most, Some(Arc::clone(parent)))
     }
 
     /// A place among the queries for other work, such as a remote read.
@@ -209,7 +224,7 @@ impl Queries {
             ..self.eval_options.clone()
         };
         let plan = promql::plan(expr, question.times, &options).map_err(|err| query_error(&err))?;
-        let budget = self.budget();
+        let budget = self.budget(question.tenant);
         let (Times::Range { start, end, step_ms }, Some(reach), true) =
             (question.times, plan.reach(), question.use_cache && self.cache.is_on())
         else {
@@ -307,9 +322,10 @@ impl Queries {
         deadline: Instant,
         budget: Arc<Budget>,
     ) -> Result<(Evaluated, Timings), ApiError> {
+        let bounds = self.config.limits_of(tenant);
         let limits = Limits {
-            max_samples: self.config.max_samples as u64,
-            max_series: self.config.max_series as u64,
+            max_samples: bounds.max_samples as u64,
+            max_series: bounds.max_series as u64,
             deadline: Some(deadline.into_std()),
             ..Limits::default()
         };

@@ -264,10 +264,15 @@ fn ls(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
                 Err(err) => say(format_args!("  {name:<24} damaged: {err}")),
             }
         }
-        let (sealed, logs) = tools::head_files(&RealDisk, &folder)?;
+        let head = tools::head_files(&RealDisk, &folder)?;
         say(format_args!(
-            "  sealed files: {}, {} bytes; logs: {}, {} bytes",
-            sealed.count, sealed.bytes, logs.count, logs.bytes
+            "  sealed files: {}, {} bytes; logs: {}, {} bytes, {} samples of {} series",
+            head.sealed.count,
+            head.sealed.bytes,
+            head.logs.count,
+            head.logs.bytes,
+            head.log_samples,
+            head.log_series
         ));
     }
     Ok(ExitCode::SUCCESS)
@@ -288,8 +293,16 @@ fn verify(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             complain(format_args!("damaged: {damage}"));
         }
     }
-    let samples: u64 = checked.iter().map(|file| file.samples).sum();
-    say(format_args!("{} blocks and files with {samples} samples, {damaged} damaged", checked.len()));
+    let samples = |is_log: bool| -> u64 {
+        let of_kind = checked.iter().filter(|file| (file.kind == tools::VerifiedKind::Log) == is_log);
+        of_kind.map(|file| file.samples).sum()
+    };
+    say(format_args!(
+        "{} blocks and files with {} samples, and {} in write-ahead logs; {damaged} damaged",
+        checked.len(),
+        samples(false),
+        samples(true)
+    ));
     Ok(if damaged == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
 }
 

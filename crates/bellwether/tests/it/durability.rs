@@ -79,6 +79,48 @@ fn two_processes_never_share_a_folder() {
 }
 
 #[test]
+fn a_file_in_the_place_of_a_folder_is_refused_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = crate::harness::file(folder.path(), "default", "no folder");
+    let storage = format!("--storage.path={}", folder.path().display());
+    let refused = crate::harness::run(&["server", &storage, "--web.listen-address=127.0.0.1:0"]);
+    assert_ne!(refused.status.code(), Some(0));
+    let message = stderr(&refused);
+    assert!(
+        message.contains(&file.display().to_string()) && message.contains("is not a folder"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_read_only_file_system_is_refused_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    // A file system of its own, in a mount namespace that ends with the process.
+    let script = "mount -t tmpfs -o size=1m none \"$1\" && mkdir \"$1/default\" && mount -o remount,ro \"$1\" && shift && exec \"$@\"";
+    let server = bellwether();
+    let storage = format!("--storage.path={}", folder.path().display());
+    let refused = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-ec", script, "sh"])
+        .arg(folder.path())
+        .arg(server.get_program())
+        .args(["server", &storage, "--web.listen-address=127.0.0.1:0"])
+        .stdin(Stdio::null())
+        .output();
+    let message = match &refused {
+        Ok(output) => stderr(output),
+        Err(err) => err.to_string(),
+    };
+    if refused.is_err() || message.starts_with("unshare:") || message.starts_with("mount:") {
+        eprintln!("not run: no file system can be mounted here: {message}");
+        return;
+    }
+    assert!(
+        message.contains(&folder.path().display().to_string()) && message.contains("ead-only file system"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_killed_server_is_back_within_seconds() {
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..3 {

@@ -83,7 +83,9 @@ impl Interrupted {
         let wanted = format!("{ending} HTTP/1.1\r\n");
         std::thread::spawn(move || {
             for client in listener.incoming() {
-                let (Ok(client), Ok(server)) = (client, TcpStream::connect(("127.0.0.1", server))) else { return };
+                let (Ok(client), Ok(server)) = (client, TcpStream::connect(("127.0.0.1", server))) else {
+                    return;
+                };
                 let (mut back, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
                 std::thread::spawn(move || {
                     // Either side may close at any time.

@@ -530,3 +530,33 @@ fn answers_are_printed_as_tables_graphs_and_plans() {
     let buckets = ask(&["analyze", "--type=histogram", "--match=m"]);
     assert!(buckets.contains("classic"), "{buckets}");
 }
+
+#[test]
+fn a_tenant_can_have_bounds_of_its_own_for_queries() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = file(
+        folder.path(),
+        "b.yml",
+        "query:\n  tenant_limits:\n    - {tenant: few, max_series: 5}\n    - {tenant: small, max_bytes: 1000}\n    - {tenant: tight, max_samples: 3}\n",
+    );
+    let data = folder.path().join("data");
+    let args = [format!("--config.file={}", config.display()), "--sources.host.enabled=false".to_owned()];
+    let server = Server::start(&data, &args.each_ref().map(String::as_str));
+    let text: String = (0..10).map(|i| format!("m{{i=\"{i}\"}} {i}\n")).collect();
+    let ask = |tenant: &str| {
+        let url = format!("{}/api/v1/import/prometheus", server.url);
+        let pushed = ureq::post(&url).header("X-Scope-OrgID", tenant).send(text.as_bytes()).unwrap();
+        assert!(pushed.status().is_success());
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let url = format!("{}/api/v1/query?query=m", server.url);
+        let mut answer = agent.get(&url).header("X-Scope-OrgID", tenant).call().unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    };
+    for tenant in ["few", "small", "tight"] {
+        let (status, body) = ask(tenant);
+        assert_eq!(status, 422, "{tenant}: {body}");
+        assert!(body.contains("execution"), "{body}");
+    }
+    let (status, body) = ask("other");
+    assert_eq!((status, body.matches("\"i\":").count()), (200, 10), "{body}");
+}

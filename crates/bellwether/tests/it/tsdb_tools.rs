@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::harness::{file, run, stderr, stdout};
+use crate::harness::{Server, file, run, stderr, stdout};
 
 /// Runs a command that must succeed; what it printed.
 fn ok(args: &[&str]) -> String {
@@ -28,6 +28,29 @@ fn open_metrics() -> String {
         out.push_str(&format!("g{{job=\"a\"}} {}.25 {time}\n", time % 7));
     }
     out + "# EOF\n"
+}
+
+/// The number before `word` in `text`.
+fn number_before(text: &str, word: &str) -> u64 {
+    let before = text.split(word).next().unwrap_or_default();
+    before
+        .split_whitespace()
+        .next_back()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("{text}"))
+}
+
+#[test]
+fn what_only_the_log_holds_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    server.wait_for("node_load1");
+    server.kill();
+    let listed = ok(&["tsdb", "ls", text(folder.path())]);
+    let (samples, series) = (number_before(&listed, " samples of"), number_before(&listed, " series"));
+    assert!(samples >= series && series > 100, "{listed}");
+    let verified = ok(&["tsdb", "verify", text(folder.path())]);
+    assert_eq!(number_before(&verified, " in write-ahead logs"), samples, "{verified}");
 }
 
 #[test]

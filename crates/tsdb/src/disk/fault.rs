@@ -26,6 +26,15 @@ pub enum Crash {
     },
 }
 
+/// What a disk refuses for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Every change: the file system is mounted read-only.
+    Changes,
+    /// Opening and listing: the process has no file descriptor left. Files that are open can be written.
+    Opening,
+}
+
 /// A disk in memory that fails and crashes on demand. Clones share the disk.
 #[derive(Clone, Debug, Default)]
 pub struct FaultDisk(Arc<Mutex<State>>);
@@ -46,6 +55,7 @@ struct State {
     crashed: bool,
     fail_at: Option<u64>,
     capacity_bytes: Option<u64>,
+    refusal: Option<Refusal>,
     /// Rises with every crash: handles of the time before are dead.
     era: u64,
 }
@@ -85,6 +95,11 @@ impl FaultDisk {
         self.0.lock().capacity_bytes = bytes;
     }
 
+    /// Sets what is refused; `None` for nothing.
+    pub fn set_refusal(&self, refusal: Option<Refusal>) {
+        self.0.lock().refusal = refusal;
+    }
+
     /// Bytes in files.
     pub fn used_bytes(&self) -> u64 {
         self.0.lock().used()
@@ -101,6 +116,7 @@ impl FaultDisk {
         let mut state = self.0.lock();
         state.crash_at = None;
         state.fail_at = None;
+        state.refusal = None;
         state.crashed = false;
         state.locks.clear();
         state.moved_dirs.clear();
@@ -183,6 +199,9 @@ impl State {
         if self.crashed {
             return Err(gone());
         }
+        if self.refusal == Some(Refusal::Changes) {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         let number = self.operations;
         self.operations += 1;
         if self.crash_at.is_some_and(|at| number >= at) {
@@ -194,6 +213,14 @@ impl State {
             return Err(io::Error::other("input/output error"));
         }
         Ok(())
+    }
+
+    /// To be asked before anything is opened.
+    fn open(&self) -> io::Result<()> {
+        match self.refusal {
+            Some(Refusal::Opening) => Err(rustix::io::Errno::MFILE.into()),
+            _ => Ok(()),
+        }
     }
 
     fn used(&self) -> u64 {
@@ -286,6 +313,7 @@ impl Disk for FaultDisk {
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let (at, era) = self.change(|state| {
+            state.open()?;
             if !path
                 .parent()
                 .is_none_or(|parent| parent.as_os_str().is_empty() || state.dirs.contains(parent))
@@ -301,12 +329,18 @@ impl Disk for FaultDisk {
     }
 
     fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let (at, era) = self.look(|state| Ok((state.find(path)?, state.era)))?;
+        let (at, era) = self.look(|state| {
+            state.open()?;
+            Ok((state.find(path)?, state.era))
+        })?;
         Ok(Box::new(FaultFile { disk: self.clone(), at, era }))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.look(|state| Ok(state.files[state.find(path)?].bytes.clone()))
+        self.look(|state| {
+            state.open()?;
+            Ok(state.files[state.find(path)?].bytes.clone())
+        })
     }
 
     fn map(&self, path: &Path) -> io::Result<Bytes> {
@@ -361,6 +395,7 @@ impl Disk for FaultDisk {
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         self.look(|state| {
+            state.open()?;
             if !state.dirs.contains(path) {
                 return Err(io::ErrorKind::NotFound.into());
             }
@@ -381,6 +416,7 @@ impl Disk for FaultDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.change(|state| {
+            state.open()?;
             for (from, to) in std::mem::take(&mut state.moved_dirs) {
                 if to.parent() != Some(path) {
                     state.moved_dirs.push((from, to));

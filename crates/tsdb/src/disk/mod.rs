@@ -13,7 +13,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-pub use fault::{Crash, FaultDisk};
+pub use fault::{Crash, FaultDisk, Refusal};
 pub use real::RealDisk;
 
 /// A file opened for writing, at its end.

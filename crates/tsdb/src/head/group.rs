@@ -506,6 +506,40 @@ impl GroupState {
         }
     }
 
+    /// Puts samples `(column, time, value)` of one time, as the log has them, in their places; how many have no series.
+    pub(crate) fn put_replayed(&mut self, samples: &[(u32, i64, f64)]) -> usize {
+        let last = samples.iter().map(|(column, ..)| *column).max();
+        last.into_iter().for_each(|column| self.never_use(column));
+        let columns = self.series.len();
+        let mut orphans = 0;
+        let mut slow = Vec::new();
+        let mut row: Option<&mut Row> = None;
+        let mut rows = Some(&mut self.rows);
+        for &sample in samples {
+            let (column, time, value) = sample;
+            let at = column as usize;
+            if self.series[at] == GONE {
+                orphans += 1;
+            } else if time > self.last_time[at] {
+                // Found once for all of them.
+                if let Some(rows) = rows.take() {
+                    row = Some(rows.at(time, samples.len(), columns));
+                }
+                if let Some(row) = &mut row {
+                    row.set(column, value, columns);
+                }
+                self.last_time[at] = time;
+                self.last_value[at] = value;
+            } else {
+                slow.push(sample);
+            }
+        }
+        for (column, time, value) in slow {
+            self.put_float(column, time, value, 1);
+        }
+        orphans
+    }
+
     /// Puts a float sample in its place.
     #[inline]
     pub(crate) fn put_float(&mut self, column: u32, time: i64, value: f64, expected: usize) -> Placed {

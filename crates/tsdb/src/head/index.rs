@@ -4,6 +4,8 @@
 //! entries (32 hash bits, series number). Labels are numbers of label pairs; a pair keeps the sorted list of its series
 //! (postings). Everything that a dropped series took is used again.
 
+mod fill;
+
 use hashbrown::{HashMap, HashTable};
 use model::labels::{self, METRIC_NAME};
 use model::{Labels, MatchOp, Matcher, SeriesRef};
@@ -11,6 +13,7 @@ use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 use super::postings::Postings;
+pub(crate) use fill::Fill;
 
 /// A label name and those of its values that series have.
 #[derive(Debug)]

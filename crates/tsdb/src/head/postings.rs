@@ -16,6 +16,19 @@ pub(crate) enum Postings {
 }
 
 impl Postings {
+    /// The list of these numbers, which ascend.
+    pub(crate) fn from_sorted(list: &[u32]) -> Self {
+        match list {
+            [] => Self::Empty,
+            [one] => Self::One(*one),
+            _ if list.len() <= MAX_LIST => Self::List(list.to_vec()),
+            _ => {
+                let bitmap = RoaringBitmap::from_sorted_iter(list.iter().copied());
+                Self::Bitmap(Box::new(bitmap.expect("the list ascends")))
+            }
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Empty => 0,
@@ -60,8 +73,7 @@ impl Postings {
                     list.insert(at, series);
                 }
                 if list.len() > MAX_LIST {
-                    let bitmap = RoaringBitmap::from_sorted_iter(list.iter().copied());
-                    *self = Self::Bitmap(Box::new(bitmap.expect("the list ascends")));
+                    *self = Self::from_sorted(list);
                 }
             }
             Self::Bitmap(bitmap) => {

@@ -66,7 +66,7 @@ pub(crate) fn replay(disk: &Arc<dyn Disk>, dir: &std::path::Path, into: &mut dyn
             continue;
         }
         if i == last && !frame::good_behind(&bytes, good) {
-            // A torn write: nobody was told that it is safe.
+            // A write that had not ended: nobody was told that it is synced.
             found.torn_bytes += (bytes.len() - good) as u64;
             if good < SEGMENT_HEADER {
                 disk.remove_file(&path).map_err(Error::io("remove", &path))?;

@@ -1,10 +1,10 @@
-//! Two processes, torn tails, flipped bytes, full disks.
+//! Two processes, torn tails, flipped bytes, full and read-only disks, no file descriptors, files in the way of folders.
 
 use std::path::PathBuf;
 
 use model::{ErrorKind, Matcher, Timestamp};
 use tsdb::Db;
-use tsdb::disk::Crash;
+use tsdb::disk::{Crash, Refusal};
 
 use crate::support::{ALL, World, bits};
 
@@ -183,6 +183,87 @@ fn a_full_disk_refuses_writes_answers_queries_and_recovers_by_itself() {
     drop(db);
     world.disk.restart(Crash::PowerLoss { seed: 7 });
     assert_eq!(world.read(&world.open(), vec![])[0].1, bits(&accepted));
+}
+
+#[test]
+fn a_read_only_disk_refuses_writes_answers_queries_and_recovers_by_itself() {
+    let world = World::new();
+    let t = world.now();
+    let db = world.open();
+    world.append(&db, &[("a", t, 1.0)]).unwrap();
+    db.flush().unwrap();
+    world.append(&db, &[("a", t + 1, 2.0)]).unwrap();
+    world.disk.set_refusal(Some(Refusal::Changes));
+    for i in 2..5 {
+        let err = world.append(&db, &[("a", t + i, 3.0)]).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Unavailable, "{err}");
+        assert_eq!(world.read(&db, vec![])[0].1, bits(&[(t, 1.0), (t + 1, 2.0)]));
+        assert!(db.flush().is_err());
+        // Whether there is anything to do or not.
+        drop(db.maintain(Timestamp(t + i)));
+    }
+    world.disk.set_refusal(None);
+    world.append(&db, &[("a", t + 4, 4.0)]).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    // What cannot be written to is not opened: the error says what was tried.
+    world.disk.restart(Crash::Kill);
+    world.disk.set_refusal(Some(Refusal::Changes));
+    let err = format!("{:?}", world.try_open().err().unwrap());
+    assert!(err.contains("ReadOnlyFilesystem") && err.contains("data"), "{err}");
+    world.disk.set_refusal(None);
+    assert_eq!(world.read(&world.open(), vec![])[0].1, bits(&[(t, 1.0), (t + 1, 2.0), (t + 4, 4.0)]));
+}
+
+#[test]
+fn without_file_descriptors_nothing_acknowledged_is_lost_and_it_recovers_by_itself() {
+    let mut world = World::new();
+    world.config.wal.segment_bytes = 4096;
+    let t = world.now();
+    let db = world.open();
+    world.append(&db, &[("a", t, 1.0)]).unwrap();
+    world.disk.set_refusal(Some(Refusal::Opening));
+    let mut accepted = vec![(t, 1.0)];
+    let mut refused = 0;
+    for i in 1..600 {
+        let value = 0.1 * i as f64;
+        match world.append(&db, &[("a", t + i, value)]) {
+            Ok(_) => accepted.push((t + i, value)),
+            Err(err) => {
+                // The segment that is open takes samples; the next one cannot be made.
+                assert_eq!(err.kind(), ErrorKind::Unavailable, "{err}");
+                refused += 1;
+            }
+        }
+        if i % 100 == 0 {
+            assert!(db.flush().is_err());
+            // Whether there is anything to do or not.
+            drop(db.maintain(Timestamp(t + i)));
+            assert_eq!(world.read(&db, vec![])[0].1, bits(&accepted));
+        }
+    }
+    assert!(refused > 0 && accepted.len() > 1, "{refused} of 599 refused");
+    world.disk.set_refusal(None);
+    world.append(&db, &[("a", t + 600, 5.0)]).unwrap();
+    accepted.push((t + 600, 5.0));
+    db.flush().unwrap();
+    assert_eq!(world.read(&db, vec![])[0].1, bits(&accepted));
+    drop(db);
+    world.disk.restart(Crash::PowerLoss { seed: 7 });
+    assert_eq!(world.read(&world.open(), vec![])[0].1, bits(&accepted));
+}
+
+#[test]
+fn a_file_in_the_place_of_a_tenants_folder_is_refused_at_the_start() {
+    let world = World::new();
+    let disk: &dyn tsdb::Disk = &world.disk;
+    disk.create_dir_all("data".as_ref()).unwrap();
+    disk.create("data/default".as_ref()).unwrap();
+    let err = world.try_open().err().unwrap().to_string();
+    assert!(err.contains("data/default") && err.contains("not a folder"), "{err}");
+    // Other files are none of storage's business.
+    disk.rename("data/default".as_ref(), "data/notes".as_ref()).unwrap();
+    drop(world.open());
 }
 
 /// A batch that the full disk refuses leaves nothing behind what `seed` stored; once there is room it is accepted.
