@@ -162,6 +162,11 @@ impl QueryConfig {
                 ));
             }
         }
+        for (at, own) in self.tenant_limits.iter().enumerate() {
+            if let Err(err) = model::TenantId::new(&own.tenant) {
+                return Err(InvalidField::new(format!("query.tenant_limits[{at}].tenant"), err.to_string()));
+            }
+        }
         Ok(())
     }
 
