@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
+use model::InvalidField;
 use model::duration::PromDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::error::{Error, Result};
 
 /// When an acknowledged sample is safe, and from what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -247,65 +246,76 @@ impl Config {
     /// Checks what the types cannot.
     ///
     /// # Errors
-    /// `Invalid`, with the field's name.
-    pub fn check(&self) -> Result<()> {
-        let bad = |text: &str| Err(Error::Invalid(text.to_owned()));
+    /// The first field that is wrong.
+    pub fn check(&self) -> Result<(), InvalidField> {
+        self.wrong().map_or(Ok(()), |wrong| Err(wrong.within("storage")))
+    }
+
+    fn wrong(&self) -> Option<InvalidField> {
+        let wrong = |field: &str, message: &str| Some(InvalidField::new(field, message));
         if self.block_range.ms() < 60_000 {
-            return bad("tsdb.block_range must be at least 1m");
+            return wrong("block_range", "give 1m or more");
         }
         if self.retention.ms() < self.block_range.ms() {
-            return bad("tsdb.retention must be at least tsdb.block_range");
+            return wrong("retention", "give at least storage.block_range");
         }
         for (at, tier) in self.tiers.iter().enumerate() {
             let (step, day) = (tier.resolution.ms(), 86_400_000);
+            let field = |name: &str| format!("tiers[{at}].{name}");
             if step < 1000 || day % step != 0 {
-                return Err(Error::Invalid(format!(
-                    "tsdb.tiers: a day is no multiple of the resolution {}; use for instance 5m or 1h",
-                    tier.resolution
-                )));
+                let text = format!("a day is no multiple of {}; use for instance 5m or 1h", tier.resolution);
+                return wrong(&field("resolution"), &text);
             }
             if at > 0 && self.tiers[at - 1].resolution.ms() >= step {
-                return bad("tsdb.tiers must be listed from the finest resolution to the coarsest");
+                return wrong(&field("resolution"), "list tiers from the finest resolution to the coarsest");
             }
             if tier.retention.ms() < self.retention.ms() {
-                return Err(Error::Invalid(format!(
-                    "tsdb.tiers: the tier of {} is kept for {}, which is less than the samples themselves ({})",
-                    tier.resolution, tier.retention, self.retention
-                )));
+                let text = format!(
+                    "{} is less than the samples themselves are kept ({})",
+                    tier.retention, self.retention
+                );
+                return wrong(&field("retention"), &text);
             }
         }
         if !self.tiers.is_empty() && self.retention.ms() < 3 * 86_400_000 {
-            return bad(
-                "tsdb.retention must be at least 3d when there are tsdb.tiers: they are made of whole days",
+            return wrong(
+                "retention",
+                "give at least 3d when there are storage.tiers: they are made of whole days",
             );
         }
         for (at, own) in self.tenant_limits.iter().enumerate() {
+            let field = format!("tenant_limits[{at}].tenant");
             if let Err(err) = model::TenantId::new(&own.tenant) {
-                return Err(Error::Invalid(format!("tsdb.tenant_limits: {err}")));
+                return wrong(&field, &err.to_string());
             }
             if self.tenant_limits[..at].iter().any(|other| other.tenant == own.tenant) {
-                return Err(Error::Invalid(format!("tsdb.tenant_limits names tenant {} twice", own.tenant)));
+                return wrong(&field, &format!("{} is there twice", own.tenant));
             }
         }
         let kept = self.bucket.retention.ms();
         if !self.bucket.url.is_empty() && kept > 0 && kept < self.retention.ms() {
-            return Err(Error::Invalid(format!(
-                "storage.bucket.retention is {}, which is less than on disk ({}); make it longer, or 0 to keep copies for ever",
+            let text = format!(
+                "{} is less than on disk ({}); make it longer, or 0 to keep copies for ever",
                 self.bucket.retention, self.retention
-            )));
+            );
+            return wrong("bucket.retention", &text);
         }
-        if self.bucket.interval.ms() <= 0 || self.bucket.timeout.ms() <= 0 {
-            return bad("storage.bucket.interval and storage.bucket.timeout must be more than 0");
+        for (name, value) in [
+            ("bucket.interval", self.bucket.interval.ms()),
+            ("bucket.timeout", self.bucket.timeout.ms()),
+            ("seal_interval", self.seal_interval.ms()),
+        ] {
+            if value <= 0 {
+                return wrong(name, "it must be more than 0");
+            }
         }
-        if self.wal.segment_bytes < 4096 {
-            return bad("tsdb.wal.segment_bytes must be at least 4096");
+        for (name, value) in
+            [("wal.segment_bytes", self.wal.segment_bytes), ("wal.queue_bytes", self.wal.queue_bytes)]
+        {
+            if value < 4096 {
+                return wrong(name, "give 4096 or more");
+            }
         }
-        if self.wal.queue_bytes < 4096 {
-            return bad("tsdb.wal.queue_bytes must be at least 4096");
-        }
-        if self.seal_interval.ms() <= 0 {
-            return bad("tsdb.seal_interval must be more than 0");
-        }
-        Ok(())
+        None
     }
 }

@@ -62,7 +62,7 @@ impl Db {
         metrics: Metrics,
         bucket: Option<Location>,
     ) -> Result<Arc<Self>> {
-        config.check()?;
+        config.check().map_err(|wrong| Error::Invalid(wrong.to_string()))?;
         let started = std::time::Instant::now();
         let path = config.path.clone();
         disk.create_dir_all(&path).map_err(Error::io("create", &path))?;

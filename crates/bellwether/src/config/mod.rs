@@ -282,7 +282,7 @@ impl Settings {
             InvalidField::new(format!("sources.logs[{}]", err.index), message)
         })?;
         self.sources.agents.check()?;
-        self.storage.check().map_err(|err| InvalidField::new("storage", err.to_string()))?;
+        self.storage.check()?;
         self.fleet.check()?;
         self.collector.check()
     }
