@@ -113,7 +113,7 @@ fn pass_on(mut client: TcpStream, mut server: TcpStream, wanted: &str, stall: &S
             return;
         }
         if is_it {
-            drop(stall.try_send(()));
+            stall.try_send(()).ok();
             // Held open until the client is gone.
             while matches!(client.read(&mut buffer), Ok(1..)) {}
             return;
