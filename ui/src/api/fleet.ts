@@ -63,3 +63,15 @@ export const history = (by: string, from: number, to: number, step: number, sign
 export const rack = (id: number, topo: string, at?: number, signal?: AbortSignal): Promise<Rack> => data(`/api/v1/fleet/rack/${id}`, { topo, at }, signal ? { signal } : {});
 export const find = (q: string, limit: number, signal?: AbortSignal): Promise<Found> => data('/api/v1/fleet/find', { q, limit }, signal ? { signal } : {});
 export const findExact = (name: string, signal?: AbortSignal): Promise<Found> => data('/api/v1/fleet/find', { name }, signal ? { signal } : {});
+
+/** What happened to the host that the server runs on. */
+export interface HostEvent {
+  seq: number;
+  time: number;
+  kind: string;
+  severity: 'info' | 'warning' | 'critical';
+  message: string;
+  labels: Labels;
+  count: number;
+}
+export const hostEvents = (signal?: AbortSignal): Promise<HostEvent[]> => data('/api/v1/host/events', { limit: 1000 }, signal ? { signal } : {});

@@ -17,6 +17,12 @@ export class ApiError extends Error {
   }
 }
 
+let refused: (why: string) => void = () => undefined;
+/** Called when the server asks for a token. */
+export function onRefused(tell: (why: string) => void): void {
+  refused = tell;
+}
+
 export type Params = Record<string, string | number | string[] | undefined>;
 
 export interface Envelope<T> {
@@ -50,7 +56,11 @@ export async function request(path: string, params: Params = {}, init: RequestIn
     if (init.signal?.aborted) throw cause;
     throw new ApiError(0, 'unreachable', 'The server does not answer. It may be restarting, or the network is down.', path);
   }
-  if (!response.ok) throw await failure(response, path);
+  if (!response.ok) {
+    const cause = await failure(response, path);
+    if (cause.status === 401 && path !== '/api/v1/session') refused(cause.message);
+    throw cause;
+  }
   return response;
 }
 

@@ -7,6 +7,8 @@ const PROBES = {
   history: '/api/v1/alerts/report?start=0&end=1',
   library: '/api/v1/library',
   rules: '/api/v1/rules',
+  status: '/api/v1/status_page',
+  tokens: '/api/v1/tokens',
   tsdb: '/api/v1/status/tsdb',
 } as const;
 export type Capability = keyof typeof PROBES;

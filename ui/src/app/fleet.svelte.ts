@@ -27,6 +27,8 @@ export class FleetModel {
   version = $state(0);
   /** The instant shown, when it is not now. */
   past = $state<number | undefined>();
+  /** The frame that the shown one is compared with. */
+  base = $state<number | undefined>();
 
   #by: string;
   #size = { width: 0, height: 0 };
@@ -123,6 +125,8 @@ export class FleetModel {
     }
     if (this.past !== undefined) return;
     void this.#run(async () => {
+      // The past may have been asked for while this waited.
+      if (this.past !== undefined) return;
       if (event.kind === 'delta') await this.#delta(event.data, event.sequence);
       else if (event.kind === 'resync') await this.#refetch();
       // A delta that never came shows in the next tick.
@@ -162,13 +166,20 @@ export class FleetModel {
     if (!curve) return;
     this.past = curve.from + index * curve.step;
     await this.#run(async () => {
-      const made = await this.client.ask('frame', { index });
+      const made = await this.client.ask('frame', { index, since: this.base });
       if (made) this.snapshot = made;
       this.version++;
     });
   }
+  /** From now on frames are shown as what is different from this one; `undefined` shows them as they were. */
+  async compare(base: number | undefined, index: number | undefined): Promise<void> {
+    this.base = base;
+    if (base === undefined && index === undefined) await this.live();
+    else if (this.curve) await this.showFrame(index ?? this.curve.warning.length - 1);
+  }
   /** Back to now. */
   async live(): Promise<void> {
+    this.base = undefined;
     this.past = undefined;
     await this.#run(() => this.#refetch());
   }

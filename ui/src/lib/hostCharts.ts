@@ -26,6 +26,15 @@ export function hostCharts(labels: Labels): { title: string; charts: HostChart[]
       ],
     },
     {
+      title: 'Processes',
+      charts: [
+        { title: 'Processor, the largest groups', expr: `topk(8, sum by (groupname) (${rate('namedprocess_namegroup_cpu_seconds_total')}))`, unit: 'none' },
+        { title: 'Memory, the largest groups', expr: `topk(8, ${s('namedprocess_namegroup_memory_bytes', 'memtype="resident"')})`, unit: 'bytes' },
+        { title: 'Processes and threads', expr: `label_replace(${s('node_processes_pids')}, "kind", "processes", "", "") or label_replace(${s('node_processes_threads')}, "kind", "threads", "", "")`, unit: 'none' },
+        { title: 'Ends of processes in five minutes', expr: `sum by (groupname, signal, code) (increase(${s('bellwether_process_exits_total')}[5m])) > 0`, unit: 'none' },
+      ],
+    },
+    {
       title: 'Disks and file systems',
       charts: [
         { title: 'Disk busy', expr: `sum by (device) (${rate('node_disk_io_time_seconds_total')})`, unit: 'percent' },

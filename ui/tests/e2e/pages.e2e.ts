@@ -34,6 +34,9 @@ const pages: [name: string, path: string, ready: string][] = [
   ['system', '/system', '.body'],
   ['cardinality', '/cardinality', '.lists li b'],
   ['settings', '/settings', 'dl dt'],
+  ['status', '/status', '.bars, .empty'],
+  ['status-new', '/status?new=1', 'form, .empty'],
+  ['tokens', '/tokens', 'ul.card, .empty'],
   ['dashboards', '/dashboards', 'li a.title'],
   ['dashboard-host', '/dashboards/host', '.gauge text'],
   ['dashboard-targets', '/dashboards/targets', 'section.panel svg'],
@@ -46,6 +49,7 @@ const pages: [name: string, path: string, ready: string][] = [
   ['clients-time', '/clients?tab=time&value=FR', '.chart canvas, .empty'],
   ['clients-setup', '/clients?tab=setup', 'pre'],
   ['clients-privacy', '/clients?tab=privacy', 'dl dt'],
+  ['host', '/host/iad1-r02-k02-u05', '[aria-label=Events] li, [aria-label=Events] p'],
   ['missing', '/nothing/here', '.empty'],
 ];
 
@@ -62,7 +66,7 @@ describe.each(['dark', 'light'] as const)('%s', (theme) => {
 });
 
 describe.each([[390, 844], [2560, 1440]])('%d × %d', (width, height) => {
-  test.each(pages.filter(([name]) => ['fleet', 'explore', 'alerts', 'targets', 'dashboards', 'dashboard-host', 'alert-history', 'clients', 'clients-privacy', 'cardinality', 'settings', 'explore-explain'].includes(name)))('%s has no sideways scroll', async (name, path, ready) => {
+  test.each(pages.filter(([name]) => ['fleet', 'explore', 'alerts', 'targets', 'dashboards', 'dashboard-host', 'alert-history', 'status', 'tokens', 'rules', 'system', 'silences', 'rule-editor', 'host', 'clients', 'clients-privacy', 'cardinality', 'settings', 'explore-explain'].includes(name)))('%s has no sideways scroll', async (name, path, ready) => {
     const { page, complaints } = await open(browser, origin, path, 'dark', { width, height });
     await page.waitForSelector(ready, { timeout: 30_000 });
     await page.waitForTimeout(500);
@@ -148,5 +152,62 @@ test.skipIf(real)('cardinality: a quarantine is explained and can be ended', asy
   await page.waitForSelector('text=may have new series again');
   await page.fill('input[type=search]', 'load');
   await page.waitForURL(/filter=load/);
+  await page.context().close();
+});
+
+test.skipIf(real)('fleet: the difference of two instants is in the address, says what broke, and can be left', async () => {
+  const { page, complaints } = await open(browser, origin, '/', 'dark');
+  await page.waitForSelector('.scrubber input[type=range]', { timeout: 30_000 });
+  await page.fill('.scrubber input[type=range]', '40');
+  await page.click('.scrubber button:has-text("Compare")');
+  await page.waitForURL(/since=\d+/);
+  await page.waitForSelector('[aria-label="Difference of two instants"] b', { timeout: 30_000 });
+  expect(Number((await page.textContent('[aria-label="Difference of two instants"] .big b'))?.replace(/\D/g, ''))).toBeGreaterThan(0);
+  await page.waitForTimeout(600);
+  await page.screenshot({ path: `${SHOTS}fleet-difference.png` });
+  expect(await axe(page)).toEqual([]);
+  await page.reload();
+  await page.waitForSelector('[aria-label="Difference of two instants"] b', { timeout: 30_000 });
+  await page.click('[aria-label="Leave the comparison"]');
+  await page.waitForSelector('section[aria-label="Fleet health"]');
+  expect(page.url()).not.toContain('since=');
+  expect(complaints).toEqual([]);
+  await page.context().close();
+});
+
+test.skipIf(real)('status page: an incident is opened, told more of, and resolved', async () => {
+  const { page, complaints } = await open(browser, origin, '/status', 'dark');
+  await page.click('button:has-text("New incident")');
+  await page.fill('label:has-text("Title") input', 'Basket is empty');
+  await page.click('fieldset label:has-text("Shop") input');
+  await page.fill('textarea', 'We are looking into it.');
+  await page.click('button:text-is("Publish")');
+  const card = page.locator('article:has-text("Basket is empty")');
+  await card.waitFor();
+  await card.locator('select').selectOption('resolved');
+  await card.locator('input').fill('It is full again.');
+  await card.locator('button:has-text("Publish update")').click();
+  await page.waitForSelector('article:has-text("Basket is empty"):has-text("It is full again."):not(:has(form))');
+  await page.fill('input[type=url]', 'https://example.com/hook');
+  await page.click('button:has-text("Add webhook")');
+  await page.waitForSelector('.secret code');
+  expect(complaints).toEqual([]);
+  await page.context().close();
+});
+
+test.skipIf(real)('tokens: one is issued, shown once, and revoked; a page that is refused asks for one', async () => {
+  const { page } = await open(browser, origin, '/tokens', 'dark');
+  await page.fill('label:has-text("Name") input', 'Backup job');
+  await page.click('button:has-text("Issue token")');
+  await page.waitForSelector('.secret code:has-text("bw_")');
+  await page.click('button:has-text("Done")');
+  await page.click('li:has-text("Backup job") button:has-text("Revoke")');
+  await page.click('button:has-text("Revoke for good")');
+  await page.waitForSelector('li:has-text("Backup job")', { state: 'detached' });
+  await page.route('**/api/v1/targets*', (route) => route.fulfill({ status: 401, contentType: 'application/json', body: JSON.stringify({ status: 'error', errorType: 'unauthorized', error: 'this needs a token with the scope read' }) }));
+  await page.goto(`${origin}/targets`);
+  await page.waitForSelector('dialog:has-text("scope read")');
+  await page.screenshot({ path: `${SHOTS}sign-in.png` });
+  expect(await axe(page)).toEqual([]);
   await page.context().close();
 });

@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { clientsApi } from './clients.ts';
 import type { MockFleet } from './fleet.ts';
+import { statusApi } from './status.ts';
 
 export interface Answer {
   body: unknown;
@@ -95,6 +96,8 @@ export function promApi(path: string, method: string, q: URLSearchParams, body: 
   const expr = q.get('query') ?? '';
   const dashboard = dashboardsApi(path, method, body);
   if (dashboard) return dashboard;
+  const own = statusApi(path, method, body);
+  if (own) return own;
   const clients = clientsApi(path, q);
   if (clients) return ok(clients.data);
   if (path === '/api/v1/query_batch') {
@@ -113,6 +116,8 @@ export function promApi(path: string, method: string, q: URLSearchParams, body: 
       const stats = { timings: { evalTotalTime: 0.0123, resultSortTime: 0, queryPreparationTime: 0.001, innerEvalTime: 0.0113, execQueueTime: 0.0001, execTotalTime: 0.0124 }, samples: { totalQueryableSamples: 81_230, peakSamples: 4120 }, plan: [{ title: 'node_cpu_seconds_total', inputs: [], series: 48, samples: 81_230, seconds: 0.004 }, { title: 'rate [1m]', inputs: [0], series: 48, samples: 0, seconds: 0.0096 }, { title: 'sum by (mode)', inputs: [1], series: 6, samples: 0, seconds: 0.0113 }] };
       return ok({ resultType: 'matrix', result: seriesOf(expr).map(({ metric, at }) => ({ metric, values: times.map((t) => [t, at(t).toPrecision(6)]) })), ...(q.get('stats') ? { stats } : {}) });
     }
+    case '/api/v1/host/events':
+      return ok([{ seq: 2, time: Date.now() - 340_000, kind: 'oom_kill', severity: 'critical', message: 'The kernel killed postgres (pid 4121) for want of memory', labels: { group: 'postgres' }, count: 1 }, { seq: 1, time: Date.now() - 4_000_000, kind: 'process_exit', severity: 'warning', message: 'backup ended with status 2', labels: { group: 'backup' }, count: 3 }]);
     case '/api/v1/query_exemplars': {
       const [start, end] = [Number(q.get('start')), Number(q.get('end'))];
       return ok([{ seriesLabels: { job: 'node', instance: 'web-1' }, exemplars: Array.from({ length: 24 }, (_, i) => ({ labels: { trace_id: `${(0xabc0 + i * 977).toString(16)}${(0xdef00 + i * 31).toString(16)}` }, value: String(0.2 + 0.4 * wave(i, i)), timestamp: start + ((end - start) * (i + 0.5)) / 24 })) }]);

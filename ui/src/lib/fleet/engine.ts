@@ -1,5 +1,6 @@
 // The fleet in memory: topology, layout, states and their pictures. Runs in a worker; has no DOM of its own.
 import { applyDelta, decodeState, decodeTopology, OK, splitDelta, type State, type Topology } from './codec.ts';
+import type { Change } from './difference.ts';
 import { findDomains, type Findings } from './domains.ts';
 import { fill, grid, rackOf, RAMP_RANKS, STATE_RANKS, update, type Grid } from './grid.ts';
 import { hit, layout, rackIndex, type Layout, type RackIndex } from './layout.ts';
@@ -26,6 +27,8 @@ export interface Snapshot {
   halls: HallSummary[];
   findings: Findings;
   ramp: { min: number; max: number } | undefined;
+  /** Of a difference: what it counts. */
+  change?: Change | undefined;
 }
 /** Where a cell is, for tooltips and links. */
 export interface Spot {
@@ -49,6 +52,7 @@ export class Engine {
   layout: Layout | undefined;
   grid: Grid | undefined;
   state: State | undefined;
+  #change: Change | undefined;
   #index: RackIndex = [];
   #layouts = new Map<string, Layout>();
 
@@ -85,8 +89,9 @@ export class Engine {
     if (!this.topology) throw new Error('no topology is loaded');
     this.show(decodeState(bytes, this.topology));
   }
-  /** A decoded state (of the server, or of the history). */
-  show(state: State): void {
+  /** A decoded state (of the server, or of the history), or a difference of two. */
+  show(state: State, change?: Change): void {
+    this.#change = change;
     if ((state.ramp !== undefined) !== (this.state?.ramp !== undefined)) this.grid = undefined;
     this.state = state;
     this.#paint();
@@ -124,7 +129,7 @@ export class Engine {
     const { tree: places, layout: plan, state } = this;
     if (!places || !plan || !state) return undefined;
     const counts: Counts = { ok: 0, warning: 0, critical: 0, noData: 0, silenced: 0 };
-    const base = { time: state.time, sequence: state.sequence, ramp: state.ramp };
+    const base = { time: state.time, sequence: state.sequence, ramp: state.ramp, change: this.#change };
     if (state.ramp) return { ...base, counts, halls: [], findings: { domains: [], unhealthy: 0, explained: 0 } };
     const halls = places.halls.map((hall, h): HallSummary => {
       const bad: [number, number, number, number] = [0, 0, 0, 0];

@@ -68,7 +68,8 @@ export interface Verbs {
   cell: { in: { server: number }; out: { x: number; y: number } | undefined };
   place: { in: { path: string[] }; out: Place | undefined };
   history: { in: { bytes: ArrayBuffer }; out: Curve };
-  frame: { in: { index: number }; out: Snapshot | undefined };
+  /** With `since`: what is different from that frame. */
+  frame: { in: { index: number; since?: number | undefined }; out: Snapshot | undefined };
 }
 export type Verb = keyof Verbs;
 export type Request = { [V in Verb]: { id: number; verb: V; args: Verbs[V]['in'] } }[Verb];

@@ -1,5 +1,6 @@
 // The map's worker: answers the verbs of protocol.ts from one Engine, and draws.
 import { advance, decodeHistory, StaleTopology, type History } from './codec.ts';
+import { difference } from './difference.ts';
 import { draw, type Palette, type View } from './draw.ts';
 import { Engine } from './engine.ts';
 import { RANK_CRITICAL, RANK_NO_DATA, RANK_WARNING } from './grid.ts';
@@ -135,8 +136,20 @@ function history({ bytes }: Verbs['history']['in']): Curve {
   };
 }
 
+/** What is bad at `index` and was not, or not so bad, at `since`; what was bad already is quiet. */
+function changes(since: number, index: number): Verbs['frame']['out'] {
+  if (!frame({ index: since })) return undefined;
+  const before = replay.codes.slice();
+  const after = frame({ index });
+  if (!past || !after) return undefined;
+  const { codes, silenced, change } = difference(before, replay.codes);
+  engine.show({ hash: past.hash, sequence: -1, time: past.from + index * past.step, bits: 2, codes, silenced, ramp: undefined }, change);
+  return engine.snapshot();
+}
+
 /** Replays to a frame: onwards from the last one when it can, else from the keyframe before. */
-function frame({ index }: Verbs['frame']['in']): Verbs['frame']['out'] {
+function frame({ index, since }: Verbs['frame']['in']): Verbs['frame']['out'] {
+  if (since !== undefined) return changes(since, index);
   const frames = past?.frames;
   if (!past || !frames || frames[index] === undefined || frames[index].kind === 2) return undefined;
   let from = index;

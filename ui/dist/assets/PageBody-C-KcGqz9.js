@@ -1,0 +1,1 @@
+import{A as e,J as t,M as n,S as r,U as i,lt as a,u as o}from"./disclose-version-DDBCurM3.js";var s=n(`<div class="body svelte-1es7iwp" tabindex="0" role="region"><!></div>`);function c(n,c){var l=s(),u=t(l);r(u,()=>c.children),a(l),i(()=>o(l,`aria-label`,c.label)),e(n,l)}export{c as t};
