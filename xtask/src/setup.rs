@@ -111,6 +111,9 @@ pub(crate) fn python() -> Result<PathBuf> {
 pub(crate) fn test_environment() -> Result<Environment> {
     let python = python()?;
     let mut environment = vec![("BELLWETHER_TEST_PYTHON".to_owned(), python.display().to_string())];
+    if std::env::var_os("BELLWETHER_PEERS").is_none() {
+        println!("BELLWETHER_PEERS is not set: tests against other programs take those that the PATH has");
+    }
     if std::env::var_os("BELLWETHER_CONFORMANCE").is_none() {
         println!("BELLWETHER_CONFORMANCE is not set: the suites of other projects are not run");
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::pattern::Pattern;
-use model::{Appender, Clock, Querier, StateStore, Timestamp};
+use model::{Appender, Clock, Querier, Timestamp};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -67,8 +67,6 @@ pub struct Parts {
     pub querier: Arc<dyn Querier>,
     /// Where pushed samples go.
     pub appender: Arc<dyn Appender>,
-    /// Where dashboards are kept.
-    pub state: Arc<dyn StateStore>,
     /// The database behind both.
     pub db: Arc<tsdb::Db>,
     /// Takes remote write requests.
@@ -199,7 +197,7 @@ impl Api {
             metrics: parts.metrics.fleet.clone(),
         });
         Arc::new(Self {
-            dashboards: Dashboards::new(parts.state, Arc::clone(&parts.clock)),
+            dashboards: Dashboards::new(),
             eval_options: parts.eval_options,
             fleet,
             started: parts.started,

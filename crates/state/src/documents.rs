@@ -28,7 +28,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { max_documents: 5000, max_document_bytes: 1 << 20, max_versions: 200 }
+        Self { max_documents: 5000, max_document_bytes: 2 << 20, max_versions: 200 }
     }
 }
 
@@ -143,14 +143,29 @@ impl Documents {
 
     /// The newest version of every document of a kind that is not deleted, by name.
     pub fn all(&self, kind: &str) -> Vec<(String, Version)> {
+        self.each(kind, |name, version| (name.to_owned(), version.clone()))
+    }
+
+    /// What `make` makes of the newest version of every document of a kind that is not deleted, by name. It runs under the
+    /// documents' lock.
+    pub fn each<T>(&self, kind: &str, make: impl Fn(&str, &Version) -> T) -> Vec<T> {
         let current = self.current();
         let of_kind = current.iter().filter(|((k, _), version)| k == kind && version.content.is_some());
-        of_kind.map(|((_, name), version)| (name.clone(), version.clone())).collect()
+        of_kind.map(|((_, name), version)| make(name, version)).collect()
     }
 
     /// The newest version, also when it is a deletion.
     pub fn newest(&self, kind: &str, name: &str) -> Option<Version> {
         self.current().get(&(kind.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// The newest version, also when it is a deletion.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn known(&self, kind: &str, name: &str) -> Result<Version, DocumentError> {
+        let missing = || DocumentError::NotFound { kind: kind.into(), name: name.into(), version: None };
+        self.newest(kind, name).ok_or_else(missing)
     }
 
     /// One version, or the newest.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use serde::Deserialize;
@@ -18,6 +19,19 @@ use crate::reply;
 use crate::server::Api;
 
 type Answer = Result<Response, ApiError>;
+
+/// The document that a path names.
+pub(crate) struct At(Kind, String);
+
+impl<S: Send + Sync> FromRequestParts<S> for At {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((kind, name)) = path.map_err(|err| ApiError::bad_data(err.body_text()))?;
+        Ok(Self(Kind::parse(&kind)?, name))
+    }
+}
 
 /// What an edit's request says.
 #[derive(Debug, Default, Deserialize)]
@@ -74,11 +88,10 @@ fn shown(kind: Kind, text: &str) -> String {
 /// `GET /api/v1/library/{kind}/{name}`: the newest version, or `version`.
 pub(crate) async fn get(
     State(api): State<Arc<Api>>,
-    Path((kind, name)): Path<(String, String)>,
+    At(kind, name): At,
     uri: Uri,
     headers: HeaderMap,
 ) -> Answer {
-    let kind = Kind::parse(&kind)?;
     let params = Params::read(&uri, &headers, &Bytes::new())?;
     let version = number(&params, "version")?;
     let found = api.library.documents.get(kind.as_str(), &name, version).await?;
@@ -95,11 +108,7 @@ fn number(params: &Params, name: &str) -> Result<Option<u32>, ApiError> {
 }
 
 /// `GET /api/v1/library/{kind}/{name}/versions`: all that are kept, the newest first, without their texts.
-pub(crate) async fn versions(
-    State(api): State<Arc<Api>>,
-    Path((kind, name)): Path<(String, String)>,
-) -> Answer {
-    let kind = Kind::parse(&kind)?;
+pub(crate) async fn versions(State(api): State<Arc<Api>>, At(kind, name): At) -> Answer {
     let versions = api.library.documents.versions(kind.as_str(), &name).await?;
     let shown: Vec<Shown<'_>> = versions.iter().map(|version| Shown::new(kind, &name, version)).collect();
     Ok(reply::success_of(&json!({ "versions": shown })))
@@ -109,19 +118,15 @@ pub(crate) async fn versions(
 /// absent), as a unified diff.
 pub(crate) async fn diff(
     State(api): State<Arc<Api>>,
-    Path((kind, name)): Path<(String, String)>,
+    At(kind, name): At,
     uri: Uri,
     headers: HeaderMap,
 ) -> Answer {
-    let kind = Kind::parse(&kind)?;
     let params = Params::read(&uri, &headers, &Bytes::new())?;
     let documents = &api.library.documents;
     let to = match number(&params, "to")? {
         Some(to) => documents.get(kind.as_str(), &name, Some(to)).await?,
-        None => {
-            let newest = documents.newest(kind.as_str(), &name);
-            newest.ok_or_else(|| ApiError::not_found(format!("there is no {} {name:?}", kind.as_str())))?
-        }
+        None => documents.known(kind.as_str(), &name)?,
     };
     let from = number(&params, "from")?.unwrap_or(to.version.saturating_sub(1));
     let before = match from {
@@ -146,13 +151,7 @@ fn unified(kind: Kind, name: &str, before: (u32, Option<&str>), after: (u32, Opt
 }
 
 /// `PUT /api/v1/library/{kind}/{name}`: a new version; `dry_run=true` only checks it and shows what would change.
-pub(crate) async fn put(
-    State(api): State<Arc<Api>>,
-    Path((kind, name)): Path<(String, String)>,
-    uri: Uri,
-    bytes: Bytes,
-) -> Answer {
-    let kind = Kind::parse(&kind)?;
+pub(crate) async fn put(State(api): State<Arc<Api>>, At(kind, name): At, uri: Uri, bytes: Bytes) -> Answer {
     let dry_run = dry_run(&uri)?;
     let body = body(&bytes)?;
     let edit = Edit {
@@ -172,11 +171,10 @@ fn dry_run(uri: &Uri) -> Result<bool, ApiError> {
 /// `DELETE /api/v1/library/{kind}/{name}` with `author`, `comment`, `expected_version` as parameters.
 pub(crate) async fn delete(
     State(api): State<Arc<Api>>,
-    Path((kind, name)): Path<(String, String)>,
+    At(kind, name): At,
     uri: Uri,
     headers: HeaderMap,
 ) -> Answer {
-    let kind = Kind::parse(&kind)?;
     let params = Params::read(&uri, &headers, &Bytes::new())?;
     let edit = Edit {
         content: None,
@@ -188,18 +186,10 @@ pub(crate) async fn delete(
 }
 
 /// `POST /api/v1/library/{kind}/{name}/undo`: the text of an earlier version as a new one.
-pub(crate) async fn undo(
-    State(api): State<Arc<Api>>,
-    Path((kind, name)): Path<(String, String)>,
-    uri: Uri,
-    bytes: Bytes,
-) -> Answer {
-    let kind = Kind::parse(&kind)?;
+pub(crate) async fn undo(State(api): State<Arc<Api>>, At(kind, name): At, uri: Uri, bytes: Bytes) -> Answer {
     let body = body(&bytes)?;
     let documents = &api.library.documents;
-    let newest = documents.newest(kind.as_str(), &name);
-    let newest =
-        newest.ok_or_else(|| ApiError::not_found(format!("there is no {} {name:?}", kind.as_str())))?;
+    let newest = documents.known(kind.as_str(), &name)?;
     let to = body.to.unwrap_or(newest.version.saturating_sub(1));
     let content = match to {
         0 => None,
@@ -294,16 +284,7 @@ async fn edit_document(api: &Api, kind: Kind, name: &str, mut edit: Edit, dry_ru
 /// Whether a text may become what is in force.
 fn check(api: &Api, kind: Kind, name: &str, content: Option<&str>) -> Result<(), ApiError> {
     match kind {
-        Kind::Dashboard => {
-            let is_object = |text| serde_json::from_str::<Value>(text).map(|tree| tree.is_object());
-            match content.map(is_object) {
-                Some(Err(err)) => Err(ApiError::bad_data(format!("dashboard {name:?}: {err}"))),
-                Some(Ok(false)) => {
-                    Err(ApiError::bad_data(format!("dashboard {name:?}: a JSON object is expected")))
-                }
-                _ => Ok(()),
-            }
-        }
+        Kind::Dashboard => api.dashboards.check(name, content),
         Kind::Rules => {
             let Some(text) = content else { return Ok(()) };
             let file = rules::file::parse(&path(name), text, &api.options).map_err(|problems| {

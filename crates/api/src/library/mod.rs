@@ -85,7 +85,7 @@ impl Kind {
             Self::Inhibition => "inhibition",
             Self::Schedule => "schedule",
             Self::Template => "template",
-            Self::Dashboard => "dashboard",
+            Self::Dashboard => crate::dashboards::KIND,
         }
     }
 
@@ -133,6 +133,11 @@ impl Library {
         };
         let documents = Documents::open(store, bounds).await?;
         Ok(Self { documents, rules: config.rules, language, alerting_file: AtomicBool::new(false) })
+    }
+
+    /// The documents.
+    pub(crate) fn documents(&self) -> &Documents {
+        &self.documents
     }
 
     /// The rules of the documents. One that does not parse any more is left out, with an error in the log.

@@ -38,12 +38,22 @@ pub(crate) fn command() -> Command {
                 .arg(files("Configuration files; a prometheus.yml is one")),
         )
         .subcommand(
-            Command::new("rules").about("Check rule files").arg(files("Rule files")).arg(
-                Arg::new("lint-fatal")
-                    .long("lint-fatal")
-                    .action(ArgAction::SetTrue)
-                    .help("Findings such as duplicate rules make the exit code 3"),
-            ),
+            Command::new("rules")
+                .about("Check rule files")
+                .arg(files("Rule files"))
+                .arg(
+                    Arg::new("lint")
+                        .long("lint")
+                        .value_parser(["all", "duplicate-rules", "none"])
+                        .default_value("duplicate-rules")
+                        .help("What to look for beside errors"),
+                )
+                .arg(
+                    Arg::new("lint-fatal")
+                        .long("lint-fatal")
+                        .action(ArgAction::SetTrue)
+                        .help("Findings such as duplicate rules make the exit code 3"),
+                ),
         )
         .subcommand(Command::new("metrics").about(
             "Check and lint an exposition on standard input, as `curl …/metrics | bellwether check metrics`",
@@ -118,13 +128,15 @@ fn config(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 }
 
 fn rule_files(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let lints = Lints { duplicates: true, known_metrics: None, fatal: matches.get_flag("lint-fatal") };
+    let duplicates = matches.get_one::<String>("lint").is_none_or(|lint| lint != "none");
+    let lints = Lints { duplicates, known_metrics: None, fatal: matches.get_flag("lint-fatal") };
     let report = rules::check::check(&paths(matches), &promql::Options::all(), &lints);
-    if !report.out.is_empty() {
-        say(report.out.trim_end());
+    // Each text ends with the line feed that is printed after it.
+    if let Some(out) = report.out.strip_suffix('\n') {
+        say(out);
     }
-    if !report.err.is_empty() {
-        complain(report.err.trim_end());
+    if let Some(err) = report.err.strip_suffix('\n') {
+        complain(err);
     }
     Ok(ExitCode::from(report.exit_code()))
 }

@@ -229,7 +229,6 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let serving = tokio::spawn(listener.serve(api::Parts {
         querier,
         appender: gate,
-        state: Arc::clone(&state) as Arc<dyn model::StateStore>,
         db: Arc::clone(&db),
         scraper: Arc::clone(&scraper),
         ruler: Arc::clone(&ruler),

@@ -12,9 +12,11 @@ use serde_json::Value;
 /// How long anything that should happen may take. Generous: test machines are slow and shared.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The binary under test.
+/// The binary under test: the one of this build, or the one that `BELLWETHER_TEST_BINARY` names, so that figures can be those
+/// of an optimised one.
 pub(crate) fn bellwether() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
+    let named = std::env::var_os("BELLWETHER_TEST_BINARY");
+    let mut command = Command::new(named.unwrap_or_else(|| env!("CARGO_BIN_EXE_bellwether").into()));
     // What the developer's shell has set must not change a test.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BELLWETHER_"))
     {

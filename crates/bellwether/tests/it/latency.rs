@@ -12,7 +12,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// that fires for each of 400 series; the samples come evenly over 50 s, so at every moment between two evaluations.
 /// Beside it 200 other rules in 20 groups on the server's own series. The bound: an evaluation interval and a second at p99.
 #[test]
-#[ignore = "takes a minute; run it for its figures, optimised: cargo test --release -p bellwether --test it latency -- --ignored --nocapture"]
+#[ignore = "takes a minute; run it for its figures: BELLWETHER_TEST_BINARY=$PWD/target/release/bellwether cargo test -p bellwether --test it latency -- --ignored --nocapture"]
 #[expect(clippy::disallowed_methods, reason = "samples are spread over time, and stamped by this clock")]
 fn from_sample_to_webhook() {
     let folder = tempfile::tempdir().unwrap();

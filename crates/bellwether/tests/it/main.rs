@@ -21,6 +21,7 @@ mod library;
 mod object_storage;
 mod probes;
 mod prometheus;
+mod promtool;
 mod push;
 mod query_api;
 mod reload;

@@ -17,7 +17,7 @@ fn memory_mb(server: &Server, field: &str) -> u64 {
 /// Do 100,000 alerts of one storm, sent a thousand at a time with 8 labels and 2 annotations each, stay within 1 GB; does every
 /// request that the UI makes of alerts answer within a second meanwhile; is there one digest?
 #[test]
-#[ignore = "takes minutes; run it for its figures, optimised: cargo test --release -p bellwether --test it storm -- --ignored --nocapture"]
+#[ignore = "takes minutes; run it for its figures: BELLWETHER_TEST_BINARY=$PWD/target/release/bellwether cargo test -p bellwether --test it storm -- --ignored --nocapture"]
 fn a_hundred_thousand_alerts() {
     let folder = tempfile::tempdir().unwrap();
     let sink = WebhookSink::start();
