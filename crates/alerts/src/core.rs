@@ -334,5 +334,5 @@ impl Core {
 }
 
 fn inhibitor(config: &Config) -> Result<Inhibitor, Error> {
-    Inhibitor::new(&config.inhibit_rules).map_err(|reason| Error::Config { reason })
+    Inhibitor::new(&config.inhibit_rules).map_err(Error::config)
 }

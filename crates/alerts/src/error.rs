@@ -1,7 +1,7 @@
 //! What can go wrong in the alert manager.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use model::{ErrorKind, SeamError};
 
@@ -10,8 +10,12 @@ use model::{ErrorKind, SeamError};
 #[non_exhaustive]
 pub enum Error {
     /// The configuration is wrong.
-    #[error("{reason}")]
+    #[error("{}{reason}", place(path.as_deref(), *at))]
     Config {
+        /// In which file, when it is one.
+        path: Option<PathBuf>,
+        /// Line and column, from 1.
+        at: Option<(u64, u64)>,
         /// Which field and why.
         reason: String,
     },
@@ -53,12 +57,57 @@ pub enum Error {
         /// Why.
         source: rusqlite::Error,
     },
+    /// The history's file cannot be used.
+    #[error("the alert history {} failed while {doing}; move it away to start with an empty one", path.display())]
+    HistoryFile {
+        /// What was done.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
     /// An HTTP client cannot be made.
     #[error("{0}")]
     Http(#[from] httpc::Error),
 }
 
+/// How an error begins that has a place.
+fn place(path: Option<&Path>, at: Option<(u64, u64)>) -> String {
+    match (path, at) {
+        (Some(path), Some((line, column))) => format!("{}:{line}:{column}: ", path.display()),
+        (Some(path), None) => format!("{}: ", path.display()),
+        (None, Some((line, column))) => format!("line {line}, column {column}: "),
+        (None, None) => String::new(),
+    }
+}
+
 impl Error {
+    /// A wrong configuration, no place known.
+    pub(crate) fn config(reason: impl Into<String>) -> Self {
+        Self::Config { path: None, at: None, reason: reason.into() }
+    }
+
+    /// The same error, of what is in this file.
+    #[must_use]
+    pub fn in_file(self, file: &Path) -> Self {
+        match self {
+            Self::Config { path: None, at, reason } => {
+                Self::Config { path: Some(file.to_owned()), at, reason }
+            }
+            other => other,
+        }
+    }
+
+    /// The same error without a place: for a text that nobody has written so.
+    #[must_use]
+    pub fn without_place(self) -> Self {
+        match self {
+            Self::Config { reason, .. } => Self::config(reason),
+            other => other,
+        }
+    }
+
     /// What the caller may do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -66,7 +115,7 @@ impl Error {
             Self::NotFound(_) => ErrorKind::NotFound,
             Self::Limit(_) => ErrorKind::Limit,
             Self::State { source, .. } => source.kind(),
-            Self::File { .. } | Self::History { .. } => ErrorKind::Unavailable,
+            Self::File { .. } | Self::History { .. } | Self::HistoryFile { .. } => ErrorKind::Unavailable,
             Self::Http(err) => err.kind(),
         }
     }

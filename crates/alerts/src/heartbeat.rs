@@ -58,7 +58,7 @@ pub fn start(
 ) -> Result<Vec<JoinHandle<()>>, Error> {
     let mut tasks = Vec::new();
     for (index, receiver) in receivers.iter().enumerate() {
-        let wrong = |reason: &str| Error::Config { reason: format!("alerts.heartbeats[{index}]: {reason}") };
+        let wrong = |reason: &str| Error::config(format!("alerts.heartbeats[{index}]: {reason}"));
         if receiver.url.is_empty() == receiver.url_file.as_os_str().is_empty() {
             return Err(wrong("give exactly one of url and url_file"));
         }

@@ -3,10 +3,11 @@
 //!
 //! A file of ids, one a line, in two generations; written without `fsync`, so that it outlives the process but not the
 //! power. Then the claim alone is left, and the notification is sent again. An id in it settles the claim that has it.
+//! Lines that are no ids, which a power cut may leave, are passed over and said in the log.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -29,8 +30,8 @@ impl Journal {
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut before = HashSet::new();
         for part in [older(path), path.to_owned()] {
-            match std::fs::read_to_string(&part) {
-                Ok(text) => before.extend(text.lines().map(str::to_owned)),
+            match File::open(&part) {
+                Ok(file) => read(file, &part, &mut before)?,
                 Err(err) if err.kind() == io::ErrorKind::NotFound => {}
                 Err(err) => return Err(err),
             }
@@ -52,6 +53,31 @@ impl Journal {
             tracing::warn!(error = %err, path = ?self.path, "a crash now would repeat a notification: its journal cannot be written");
         }
     }
+}
+
+/// Reads the ids of a generation.
+fn read(file: File, path: &Path, before: &mut HashSet<String>) -> io::Result<()> {
+    // No generation is longer; a file that is has not been written here.
+    let file = BufReader::new(io::Read::take(file, 2 * GENERATION_BYTES));
+    let mut unreadable = 0;
+    for line in file.split(b'\n') {
+        match String::from_utf8(line?) {
+            Ok(id) if is_id(&id) => drop(before.insert(id)),
+            _ => unreadable += 1,
+        }
+    }
+    if unreadable > 0 {
+        tracing::warn!(
+            ?path,
+            lines = unreadable,
+            "the journal of notifications has lines that are no ids; they are passed over"
+        );
+    }
+    Ok(())
+}
+
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn write(current: &mut (File, u64), path: &Path, id: &str) -> io::Result<()> {
@@ -97,8 +123,9 @@ mod tests {
         assert!(journal.has("a") && journal.has(&format!("{:036}", many - 1)) && !journal.has("b"));
         (0..2 * many).for_each(|n| journal.arrived(&format!("{n:036}")));
         assert!(!Journal::open(&path).unwrap().has("a"), "two generations later it is gone");
-        // A line that was torn is no id of anything.
-        std::fs::write(&path, "tor").unwrap();
-        assert!(!Journal::open(&path).unwrap().has("torn"));
+        // A line that was torn is no id of anything, and what is no text at all keeps nobody from starting.
+        std::fs::write(&path, b"id\n\xff\x00garbage\n\n\0\0\0\0\ntor").unwrap();
+        let journal = Journal::open(&path).unwrap();
+        assert!(journal.has("id") && !journal.has("torn"));
     }
 }

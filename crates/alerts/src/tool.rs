@@ -20,7 +20,7 @@ use crate::route::Tree;
 /// `File` and `Template` for templates, `Config` for routes.
 pub fn check_parts(config: &Config, clock: Arc<dyn Clock>) -> Result<(), Error> {
     Renderer::with_texts(&config.templates, &config.template_texts, clock)?;
-    Tree::new(&config.route).map_err(|reason| Error::Config { reason })?;
+    Tree::new(&config.route).map_err(Error::config)?;
     Ok(())
 }
 
@@ -39,7 +39,7 @@ pub fn summary(config: &Config) -> String {
 /// # Errors
 /// `Config` when a route cannot be built.
 pub fn test_routes(config: &Config, labels: &Labels) -> Result<Vec<String>, Error> {
-    let tree = Tree::new(&config.route).map_err(|reason| Error::Config { reason })?;
+    let tree = Tree::new(&config.route).map_err(Error::config)?;
     Ok(tree.matches(labels).iter().map(|node| node.options.receiver.clone()).collect())
 }
 
@@ -48,7 +48,7 @@ pub fn test_routes(config: &Config, labels: &Labels) -> Result<Vec<String>, Erro
 /// # Errors
 /// `Config` when a route cannot be built.
 pub fn show_routes(config: &Config) -> Result<String, Error> {
-    Ok(Tree::new(&config.route).map_err(|reason| Error::Config { reason })?.draw())
+    Ok(Tree::new(&config.route).map_err(Error::config)?.draw())
 }
 
 /// The routes that an alert walks through, as `amtool config routes test --tree` draws them.
@@ -56,7 +56,7 @@ pub fn show_routes(config: &Config) -> Result<String, Error> {
 /// # Errors
 /// `Config` when a route cannot be built.
 pub fn show_matching(config: &Config, labels: &Labels) -> Result<String, Error> {
-    Ok(Tree::new(&config.route).map_err(|reason| Error::Config { reason })?.draw_matching(labels))
+    Ok(Tree::new(&config.route).map_err(Error::config)?.draw_matching(labels))
 }
 
 /// Data for [`render`], in the shape of a webhook's body. What is given is shown as it is: nothing is derived.

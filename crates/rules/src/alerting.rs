@@ -66,7 +66,23 @@ pub(crate) struct Active {
     /// Whether the state from before a restart has been read. Until then nothing is written, so that it is not
     /// overwritten.
     pub(crate) restored: bool,
+    /// What was active before a restart and has not been found again yet.
+    remembered: Option<Remembered>,
 }
+
+/// What was active before a restart.
+#[derive(Clone, Debug)]
+struct Remembered {
+    /// By the name of its `ALERTS_FOR_STATE`: when it was last written, and since when it said it was active (seconds).
+    last: HashMap<Labels, (i64, f64)>,
+    grace_ms: i64,
+    /// Evaluations since the start.
+    steps: u32,
+}
+
+/// An alert that comes back within so many evaluations after a restart goes on: by then targets have been scraped again
+/// and recording rules have run.
+pub(crate) const RESTORING_STEPS: u32 = 2;
 
 impl Active {
     /// Takes the result of an evaluation at `now`. Answers how many alerts are pending or firing.
@@ -96,12 +112,13 @@ impl Active {
                     alert.annotations = annotations;
                 }
                 _ => {
+                    let before = self.remembered.as_ref().and_then(|before| before.since(rule, &labels, now));
                     let alert = ActiveAlert {
                         state: AlertState::Pending,
                         labels: labels.clone(),
                         annotations,
                         value,
-                        active_at: now,
+                        active_at: before.unwrap_or(now),
                         fired_at: None,
                         resolved_at: None,
                         keep_firing_since: None,
@@ -140,6 +157,12 @@ impl Active {
             }
             true
         });
+        if let Some(remembered) = &mut self.remembered {
+            remembered.steps += 1;
+            if remembered.steps >= RESTORING_STEPS {
+                self.remembered = None;
+            }
+        }
         if limit > 0 && active > limit {
             self.alerts.clear();
             return Err(format!("exceeded limit of {limit} with {active} alerts"));
@@ -198,24 +221,27 @@ impl Active {
         self.alerts.values().filter(|alert| alert.state != AlertState::Inactive)
     }
 
-    /// Moves the clocks of alerts that were active before a restart at `down_at`, as [`restored_since`] says.
-    pub(crate) fn restore(&mut self, rule: &Alerting, last: &HashMap<Labels, (i64, f64)>, timing: &Restore) {
-        for alert in self.alerts.values_mut() {
-            let name = alert.labels.to_builder().set(METRIC_NAME, "ALERTS_FOR_STATE").build();
-            if let Some(&(down_at, since)) = last.get(&name)
-                && let Some(active_at) = restored_since(rule.hold_ms, Timestamp(down_at), since, timing)
-            {
-                alert.active_at = active_at;
-            }
-        }
+    /// Learns what was active before a restart, by the name of its `ALERTS_FOR_STATE`; the next evaluations go on from there.
+    pub(crate) fn remember(&mut self, last: HashMap<Labels, (i64, f64)>, grace_ms: i64) {
+        self.remembered = Some(Remembered { last, grace_ms, steps: 0 });
+        self.restored = true;
+    }
+}
+
+impl Remembered {
+    /// Since when an alert counts as active that is found at `now`; `None` for one that was not active before.
+    fn since(&self, rule: &Alerting, labels: &Labels, now: Timestamp) -> Option<Timestamp> {
+        let name = labels.to_builder().set(METRIC_NAME, "ALERTS_FOR_STATE").build();
+        let &(down_at, since) = self.last.get(&name)?;
+        restored_since(rule.hold_ms, Timestamp(down_at), since, &Restore { now, grace_ms: self.grace_ms })
     }
 }
 
 /// When state is restored.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Restore {
-    pub(crate) now: Timestamp,
-    pub(crate) grace_ms: i64,
+struct Restore {
+    now: Timestamp,
+    grace_ms: i64,
 }
 
 /// Since when an alert counts as active that was last seen at `down_at` and then had been active since `since` (seconds):
@@ -230,7 +256,7 @@ fn restored_since(hold_ms: i64, down_at: Timestamp, since: f64, timing: &Restore
     // A shorter `for` starts anew. Prometheus then forgets alerts that were firing, too; here they go on.
     let grace_ms = timing.grace_ms.min(hold_ms);
     Some(if remaining <= 0 {
-        // It was firing: it fires again with the next evaluation.
+        // It was firing: it fires on.
         since
     } else if remaining < grace_ms {
         timing.now + grace_ms - hold_ms
@@ -347,6 +373,53 @@ mod tests {
         assert_eq!(send(&mut active, minute(2)), Some((0, 120_000)));
         assert_eq!(send(&mut active, minute(3)), None);
         assert_eq!(send(&mut active, minute(4)), Some((0, 120_000)));
+    }
+
+    #[test]
+    fn what_was_active_goes_on_with_the_first_evaluation() {
+        let name = |i: &str| {
+            Labels::from_pairs([
+                ("__name__", "ALERTS_FOR_STATE"),
+                ("alertname", "A"),
+                ("instance", i),
+                ("severity", "page"),
+            ])
+        };
+        let with_severity = |instances: &[&str]| {
+            let mut found = found(instances);
+            found
+                .iter_mut()
+                .for_each(|one| one.labels = one.labels.to_builder().set("severity", "page").build());
+            found
+        };
+        let minute = |m: i64| Timestamp(m * 60_000);
+        let rule = rule(10 * 60_000, 0);
+        let mut active = Active::default();
+        let stored = [("fired", 1), ("waits", 55), ("ended", 50), ("late", 1), ("later", 1)];
+        let mut last: HashMap<Labels, (i64, f64)> =
+            stored.iter().map(|(i, since)| (name(i), (minute(59).ms(), (since * 60) as f64))).collect();
+        last.insert(name("ended"), (minute(59).ms(), f64::from_bits(model::STALE_NAN)));
+        active.remember(last, 0);
+        let mut states = |at: i64, instances: &[&str]| {
+            active.step(&rule, with_severity(instances), minute(at), 0).unwrap();
+            let shown = |alert: &&ActiveAlert| {
+                (alert.labels.get("instance").unwrap().to_owned(), alert.state, alert.active_at.ms() / 60_000)
+            };
+            active.sorted().iter().map(shown).collect::<Vec<_>>()
+        };
+        use AlertState::{Firing, Pending};
+        let first = states(60, &["fired", "waits", "ended", "new"]);
+        let own = |i: &str, state, at| (i.to_owned(), state, at);
+        let (fired, ended) = (own("fired", Firing, 1), own("ended", Pending, 60));
+        let (waits, new) = (own("waits", Pending, 56), own("new", Pending, 60));
+        assert_eq!(first, [ended, fired, new, waits]);
+        let second = states(61, &["late"]);
+        assert!(second.contains(&own("late", Firing, 1)), "{second:?}");
+        let third = states(62, &["later"]);
+        assert!(
+            third.contains(&own("later", Pending, 62)),
+            "after two evaluations it begins anew: {third:?}"
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::alerting::{Active, AlertState, Found, Restore};
+use crate::alerting::{Active, AlertState, Found};
 use crate::config::{Config, Settings};
 use crate::evaluate::{Evaluator, Vector};
 use crate::expand::{self, Expander};
@@ -598,18 +598,18 @@ impl Group {
         end_series(context, &series, at - self.offset_ms, &self.metric_labels.rule_group).await;
     }
 
-    /// Reads since when alerts were active before a restart.
-    pub(crate) async fn restore(&self, context: &Context, now: Timestamp) {
+    /// Reads since when alerts were active before a restart, before the first evaluation, so that this one goes on from
+    /// there and may write. Whether that is done.
+    pub(crate) async fn restore(&self, context: &Context, now: Timestamp) -> bool {
         let grace_ms = context.config.for_grace_period.ms();
-        let mut wanted = Vec::new();
-        let mut selects = Vec::new();
+        let (mut wanted, mut selects) = (Vec::new(), Vec::new());
         {
             let state = self.state.lock();
             for (index, rule) in self.rules.rules.iter().enumerate() {
                 if let Kind::Alerting(alerting) = &rule.kind
-                    && state.rules[index].active.live().next().is_some()
+                    && !state.rules[index].active.restored
                 {
-                    wanted.push((index, alerting));
+                    wanted.push(index);
                     selects.push(Select {
                         matchers: vec![
                             Matcher::equal(METRIC_NAME, "ALERTS_FOR_STATE"),
@@ -624,27 +624,25 @@ impl Group {
         }
         if !selects.is_empty() {
             let budget = Budget::new("restoring alert state", RESTORE_BYTES, None);
-            match context.querier.select(&context.tenant, &selects, &budget).await {
-                Ok(selected) => {
-                    let timing = Restore { now, grace_ms };
-                    for ((index, alerting), selected) in wanted.iter().zip(selected) {
-                        match last_samples(&*selected.series) {
-                            Ok(last) => {
-                                self.state.lock().rules[*index].active.restore(alerting, &last, &timing)
-                            }
-                            Err(err) => self.restore_failed(&err),
-                        }
-                    }
+            let selected = match context.querier.select(&context.tenant, &selects, &budget).await {
+                Ok(selected) => selected,
+                Err(err) => return self.restore_failed(&err),
+            };
+            for (index, selected) in wanted.into_iter().zip(selected) {
+                match last_samples(&*selected.series) {
+                    Ok(last) => self.state.lock().rules[index].active.remember(last, grace_ms),
+                    Err(err) => return self.restore_failed(&err),
                 }
-                Err(err) => self.restore_failed(&err),
             }
         }
         self.skip_restore();
+        true
     }
 
-    fn restore_failed(&self, err: &model::SeamError) {
+    fn restore_failed(&self, err: &model::SeamError) -> bool {
         warn!(group = %self.metric_labels.rule_group, error = %err.chain(),
-            "cannot restore since when alerts are active; they count from now");
+            "cannot read since when alerts are active");
+        false
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
 
+use crate::alerting::RESTORING_STEPS;
 use crate::config::Settings;
 use crate::file::RuleFile;
 use crate::group::{Context, Group, same_key};
@@ -268,8 +269,13 @@ async fn run(group: Arc<Group>, context: Arc<Context>, stop: CancellationToken, 
     let interval = group.interval_ms;
     let labels = &group.metric_labels;
     let mut next = group.slot(context.clock.now()) + interval;
-    let mut evaluations = 0u64;
+    let mut evaluations = 0;
     loop {
+        // A storage that cannot be read now may be read by the second evaluation; after it alerts count from then.
+        if restore && (group.restore(&context, context.clock.now()).await || evaluations >= RESTORING_STEPS) {
+            restore = false;
+            group.skip_restore();
+        }
         let now = context.clock.now();
         if next - now > interval {
             // The clock was set back.
@@ -288,11 +294,6 @@ async fn run(group: Arc<Group>, context: Arc<Context>, stop: CancellationToken, 
         context.metrics.iterations.get_or_create(labels).inc_by(late as u64 + 1);
         evaluate(&group, &context, next).await;
         evaluations += 1;
-        // After the second evaluation: by then targets have been scraped again and recording rules have run.
-        if restore && evaluations == 2 {
-            group.restore(&context, context.clock.now()).await;
-            restore = false;
-        }
         next = next + interval;
     }
 }

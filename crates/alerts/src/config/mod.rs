@@ -5,6 +5,7 @@
 //! `exec_configs`) stand beside its own.
 
 pub mod global;
+mod place;
 pub mod receiver;
 pub mod route;
 mod section;
@@ -22,6 +23,7 @@ pub use route::{InhibitRule, NamedIntervals, Route};
 pub use settings::{AllowedCommand, Settings};
 use value::nullable;
 
+use self::place::{Fault, Step};
 use crate::error::Error;
 use crate::timeinterval::TimeInterval;
 
@@ -76,27 +78,34 @@ impl Config {
     /// Reads and checks the text of a file. Relative file names stay as they are.
     ///
     /// # Errors
-    /// `Config` names the field and, for syntax, the line.
+    /// `Config` names the line, the column and what is wrong.
     pub fn load(text: &str) -> Result<Self, Error> {
-        let invalid = |reason: String| Error::Config { reason };
         if text.trim().is_empty() {
-            return Err(invalid("no route provided in config".into()));
+            return Err(Error::config("no route provided in config"));
         }
-        let file: File = yaml::read(text).map_err(|err| invalid(err.to_string()))?;
-        Self::check(file, text).map_err(invalid)
+        let file: File = yaml::read(text).map_err(|wrong| Error::Config {
+            path: None,
+            at: wrong.at,
+            reason: wrong.message,
+        })?;
+        Self::check(file, text).map_err(|fault| Error::Config {
+            path: None,
+            at: fault.place(text),
+            reason: fault.reason,
+        })
     }
 
     /// Reads a file; relative names inside it are relative to its folder.
     ///
     /// # Errors
-    /// `File` when it cannot be read, `Config` as [`Config::load`].
+    /// `File` when it cannot be read, `Config` as [`Config::load`], with the file's name.
     pub fn load_file(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::File {
             what: "configuration",
             path: path.to_owned(),
             source,
         })?;
-        Self::load_in(&text, path.parent().unwrap_or(Path::new("")))
+        Self::load_in(&text, path.parent().unwrap_or(Path::new(""))).map_err(|err| err.in_file(path))
     }
 
     /// Reads and checks a text; relative names inside it are relative to `folder`.
@@ -123,7 +132,7 @@ impl Config {
         Self { route, receivers: vec![receiver], original, ..Self::default() }
     }
 
-    fn check(file: File, text: &str) -> Result<Self, String> {
+    fn check(file: File, text: &str) -> Result<Self, Fault> {
         let mut config = Self {
             global: file.global.unwrap_or_default(),
             templates: file.templates,
@@ -134,21 +143,31 @@ impl Config {
             template_texts: Vec::new(),
             original: text.to_owned(),
         };
-        config.global.check()?;
+        let global = |fault: Fault| fault.within(Step::Key("global"));
+        config.global.check().map_err(|err| global(err.into()))?;
         if let Some(http) = &config.global.http_config {
-            http.validate().map_err(|err| format!("global.http_config: {err}"))?;
+            http.validate().map_err(|err| {
+                global(Fault::from(format!("global.http_config: {err}")).within(Step::Key("http_config")))
+            })?;
         }
         let mut names = BTreeSet::new();
-        for receiver in &mut config.receivers {
+        for (index, receiver) in config.receivers.iter_mut().enumerate() {
+            let here = |fault: Fault| fault.item("receivers", index);
             if receiver.name.is_empty() {
-                return Err("missing name in receiver".into());
+                return Err(here("missing name in receiver".into()));
             }
             if !names.insert(receiver.name.clone()) {
-                return Err(format!("notification config name {:?} is not unique", receiver.name));
+                let text = format!("notification config name {:?} is not unique", receiver.name);
+                return Err(here(Fault::from(text).within(Step::Key("name"))));
             }
             let name = receiver.name.clone();
+            let (mut before, mut number) = ("", 0);
             for (section, settings) in receiver.sections() {
-                let within = |err: String| format!("receiver {name:?}, {section}: {err}");
+                number = if section == before { number + 1 } else { 0 };
+                before = section;
+                let within = |err: String| {
+                    here(Fault::from(format!("receiver {name:?}, {section}: {err}")).item(section, number))
+                };
                 settings.check().map_err(within)?;
                 settings.fill(&config.global).map_err(within)?;
                 if let Some(http) = settings.http() {
@@ -159,35 +178,30 @@ impl Config {
             }
         }
         let route = file.route.ok_or("no route provided in config")?;
-        if route.receiver.is_empty() {
-            return Err("root route must specify a default receiver".into());
+        let root = |fault: Fault| fault.within(Step::Key("route"));
+        root_route(&route).map_err(root)?;
+        route.check().map_err(root)?;
+        for (index, rule) in config.inhibit_rules.iter().enumerate() {
+            rule.check().map_err(|err| Fault::from(err).item("inhibit_rules", index))?;
         }
-        if !route.equal.is_empty() || !route.pattern.is_empty() || !route.matchers.is_empty() {
-            return Err("root route must not have any matchers".into());
-        }
-        if !route.mute_time_intervals.is_empty() {
-            return Err("root route must not have any mute time intervals".into());
-        }
-        if !route.active_time_intervals.is_empty() {
-            return Err("root route must not have any active time intervals".into());
-        }
-        if route.goes_on {
-            return Err("cannot have continue in root route".into());
-        }
-        route.check()?;
-        config.inhibit_rules.iter().try_for_each(InhibitRule::check)?;
+        let old = config.time_intervals.len();
         config.time_intervals.extend(file.time_intervals);
         let mut intervals = BTreeSet::new();
-        for named in &config.time_intervals {
+        for (index, named) in config.time_intervals.iter().enumerate() {
+            let here = |fault: Fault| match index.checked_sub(old) {
+                None => fault.item("mute_time_intervals", index),
+                Some(index) => fault.item("time_intervals", index),
+            };
             if named.name.is_empty() {
-                return Err("missing name in time interval".into());
+                return Err(here("missing name in time interval".into()));
             }
             if !intervals.insert(named.name.as_str()) {
-                return Err(format!("time interval {:?} is not unique", named.name));
+                let text = format!("time interval {:?} is not unique", named.name);
+                return Err(here(Fault::from(text).within(Step::Key("name"))));
             }
         }
         let names = names.iter().map(String::as_str).collect();
-        route.check_names(&names, &intervals)?;
+        route.check_names(&names, &intervals).map_err(root)?;
         drop(intervals);
         config.route = route;
         Ok(config)
@@ -236,6 +250,26 @@ impl Config {
         hide_secrets(&mut tree);
         yaml::write(&tree).unwrap_or_else(|err| format!("# cannot be shown: {err}\n"))
     }
+}
+
+/// What the root of the routing tree must and must not say.
+fn root_route(route: &Route) -> Result<(), Fault> {
+    if route.receiver.is_empty() {
+        return Err("root route must specify a default receiver".into());
+    }
+    if !route.equal.is_empty() || !route.pattern.is_empty() || !route.matchers.is_empty() {
+        return Err("root route must not have any matchers".into());
+    }
+    if !route.mute_time_intervals.is_empty() {
+        return Err("root route must not have any mute time intervals".into());
+    }
+    if !route.active_time_intervals.is_empty() {
+        return Err("root route must not have any active time intervals".into());
+    }
+    if route.goes_on {
+        return Err("cannot have continue in root route".into());
+    }
+    Ok(())
 }
 
 /// Fields whose values are not shown.

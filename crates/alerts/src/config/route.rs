@@ -7,6 +7,7 @@ use model::labels::is_legacy_label_name;
 use model::{MatchOp, Matcher, Selector};
 use serde::{Deserialize, Deserializer};
 
+use super::place::{Fault, Step};
 use super::value::nullable;
 use crate::parse;
 use crate::timeinterval::TimeInterval;
@@ -170,28 +171,31 @@ impl Route {
     }
 
     /// Checks this node and those below it.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), Fault> {
         if let Some(labels) = &self.group_by {
+            let wrong = |text: String| Fault::from(text).within(Step::Key("group_by"));
             let others: Vec<&String> = labels.iter().filter(|label| *label != "...").collect();
             if let Some(bad) = others.iter().find(|label| !valid_name(label)) {
-                return Err(format!("invalid label name {bad:?} in group_by list"));
+                return Err(wrong(format!("invalid label name {bad:?} in group_by list")));
             }
             if self.groups_by_all() && !others.is_empty() {
-                return Err("cannot have wildcard group_by (`...`) and other labels at the same time".into());
+                let text = "cannot have wildcard group_by (`...`) and other labels at the same time";
+                return Err(wrong(text.into()));
             }
             let mut seen = BTreeSet::new();
             if let Some(twice) = others.iter().find(|label| !seen.insert(label.as_str())) {
-                return Err(format!("duplicated label {twice:?} in group_by"));
+                return Err(wrong(format!("duplicated label {twice:?} in group_by")));
             }
         }
-        if self.group_interval == Some(PromDuration(0)) {
-            return Err("group_interval cannot be zero".into());
-        }
-        if self.repeat_interval == Some(PromDuration(0)) {
-            return Err("repeat_interval cannot be zero".into());
+        for (name, interval) in
+            [("group_interval", self.group_interval), ("repeat_interval", self.repeat_interval)]
+        {
+            if interval == Some(PromDuration(0)) {
+                return Err(Fault::from(format!("{name} cannot be zero")).within(Step::Key(name)));
+            }
         }
         self.all_matchers()?;
-        self.routes.iter().try_for_each(Self::check)
+        self.children(Self::check)
     }
 
     /// Checks that receivers and time intervals exist, children first.
@@ -199,16 +203,28 @@ impl Route {
         &self,
         receivers: &BTreeSet<&str>,
         intervals: &BTreeSet<&str>,
-    ) -> Result<(), String> {
-        self.routes.iter().try_for_each(|route| route.check_names(receivers, intervals))?;
+    ) -> Result<(), Fault> {
+        self.children(|route| route.check_names(receivers, intervals))?;
         if !self.receiver.is_empty() && !receivers.contains(self.receiver.as_str()) {
-            return Err(format!("undefined receiver {:?} used in route", self.receiver));
+            let text = format!("undefined receiver {:?} used in route", self.receiver);
+            return Err(Fault::from(text).within(Step::Key("receiver")));
         }
-        let mut named = self.active_time_intervals.iter().chain(&self.mute_time_intervals);
-        match named.find(|name| !intervals.contains(name.as_str())) {
-            Some(missing) => Err(format!("undefined time interval {missing:?} used in route")),
-            None => Ok(()),
+        let lists = [
+            ("active_time_intervals", &self.active_time_intervals),
+            ("mute_time_intervals", &self.mute_time_intervals),
+        ];
+        for (list, names) in lists {
+            if let Some(index) = names.iter().position(|name| !intervals.contains(name.as_str())) {
+                let text = format!("undefined time interval {:?} used in route", names[index]);
+                return Err(Fault::from(text).item(list, index));
+            }
         }
+        Ok(())
+    }
+
+    fn children(&self, check: impl Fn(&Self) -> Result<(), Fault>) -> Result<(), Fault> {
+        let mut children = self.routes.iter().enumerate();
+        children.try_for_each(|(index, route)| check(route).map_err(|fault| fault.item("routes", index)))
     }
 }
 

@@ -59,7 +59,8 @@ pub struct HistorySettings {
     pub retention: PromDuration,
     /// The oldest events are removed when there are more than this many.
     pub max_events: u64,
-    /// So many events wait for the disk at most; further ones are dropped and counted.
+    /// When so many events wait for the disk, whoever brings more waits too, at most 5 s; with twice as many, further ones are
+    /// dropped and counted.
     pub queue_length: usize,
     /// So many alerts are also stored as series (`bellwether_alert_since_seconds` and its kin) at most; 0 stores none.
     pub series: usize,

@@ -42,7 +42,7 @@ impl Inner {
                 .alert(alert)
                 .group(&due.key, receiver)
         });
-        self.note(muted);
+        self.note_all(muted.collect()).await;
         if unmuted.alerts.is_empty() {
             return true;
         }
@@ -112,9 +112,6 @@ impl Inner {
             let notification =
                 Notification { id, group_key: due.key.clone(), reason, data: Arc::new(data), now };
             let arrived = self.attempts(due, way, &notification, &told).await;
-            if let Some(journal) = self.journal.as_ref().filter(|_| arrived) {
-                journal.arrived(&notification.id);
-            }
             if !arrived {
                 // What the receiver knows has not changed, as far as anybody can tell.
                 entry.claim = None;
@@ -186,9 +183,13 @@ impl Inner {
             };
             let failure = match attempt {
                 Ok(delivered) => {
+                    // Before anything else: what a crash repeats is what is not in it yet.
+                    if let Some(journal) = &self.journal {
+                        journal.arrived(&notification.id);
+                    }
                     detail["answer"] = delivered.answer.into();
                     detail["code"] = delivered.status.into();
-                    self.note([event(Kind::Delivered, detail)]);
+                    self.note_all(vec![event(Kind::Delivered, detail)]).await;
                     return true;
                 }
                 Err(failure) => failure,
@@ -196,13 +197,13 @@ impl Inner {
             self.metrics.attempts_failed.get_or_create(&label).inc();
             detail["answer"] = failure.message.clone().into();
             detail["code"] = failure.status.into();
-            self.note([event(Kind::AttemptFailed, detail.clone())]);
+            self.note_all(vec![event(Kind::AttemptFailed, detail.clone())]).await;
             // Half as much more or less, so that many groups do not knock at once.
             let jitter = pause / 2 + self.draw() % pause;
             let wait = Duration::from_millis(jitter).max(failure.after.unwrap_or_default());
             if !failure.retry || Instant::now() + wait >= deadline {
                 self.metrics.notifications_failed.get_or_create(&label).inc();
-                self.note([event(Kind::GivenUp, detail)]);
+                self.note_all(vec![event(Kind::GivenUp, detail)]).await;
                 tracing::error!(
                     receiver = due.options.receiver,
                     integration = way.name,

@@ -38,6 +38,8 @@ use crate::store::Change;
 
 /// Empty groups are dropped so often, as Alertmanager does.
 const MAINTENANCE_MS: i64 = 30_000;
+/// So many alerts are taken in before others have their turn; fewer are in one group before it can be told.
+const RECEIVED_AT_ONCE: usize = 10_000;
 /// A test of a receiver takes no longer.
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -102,7 +104,7 @@ fn setup(
     clock: &Arc<dyn Clock>,
     state: &Arc<dyn StateStore>,
 ) -> Result<Arc<Setup>, Error> {
-    let tree = Tree::new(&config.route).map_err(|reason| Error::Config { reason })?;
+    let tree = Tree::new(&config.route).map_err(Error::config)?;
     let renderer = Renderer::with_texts(&config.templates, &config.template_texts, clock.clone())?;
     let receivers = notify::build(&config, settings, &renderer, state)?;
     Ok(Arc::new(Setup { config, tree, receivers, renderer, loaded_at: clock.now() }))
@@ -178,64 +180,30 @@ impl Dispatcher {
     }
 
     /// Takes alerts in; the flag says that an end is only the time by which the alert must be sent again. When this
-    /// returns they are held, and stored unless the store is down.
-    pub async fn receive(&self, alerts: Vec<(Alert, bool)>) -> Received {
+    /// returns they are held, and stored unless the store is down. As fast as the history takes what happens: a storm waits
+    /// here, and is asked to wait before anything is held.
+    pub async fn receive(&self, mut alerts: Vec<(Alert, bool)>) -> Received {
         let inner = &self.0;
-        let now = inner.clock.now();
         let mut received = Received::default();
-        let mut to_store = Vec::new();
-        let mut events = Vec::new();
-        {
-            let mut core = inner.core();
-            for (alert, timeout) in alerts {
-                let Some(arrival) = core.insert(alert, timeout, now) else {
-                    received.shed += 1;
-                    continue;
-                };
-                received.accepted += 1;
-                let alert = &arrival.alert;
-                let kind = match arrival.change {
-                    Change::Fired => Some(Kind::Firing),
-                    Change::Resolved => Some(Kind::Resolved),
-                    Change::Edited | Change::Refreshed => None,
-                };
-                if let Some(kind) = kind {
-                    let detail = json!({ "labels": alert.labels, "annotations": alert.annotations,
-                        "startsAt": alert.starts_at, "endsAt": alert.ends_at });
-                    events.push(Event::new(now, kind, detail).alert(alert));
-                }
-                for (key, receiver) in &arrival.joined {
-                    events.push(Event::new(now, Kind::Grouped, json!({})).alert(alert).group(key, receiver));
-                }
-                if arrival.no_group > 0 {
-                    inner.metrics.group_limit.inc_by(arrival.no_group as u64);
-                    let detail = json!({ "limit": "alerts.max_groups", "bound": inner.settings.max_groups });
-                    events.push(Event::new(now, Kind::Shed, detail).alert(alert));
-                }
-                if arrival.change != Change::Refreshed {
-                    to_store.push(stored(alert, alert.is_resolved(now)));
-                }
+        loop {
+            let rest = alerts.split_off(alerts.len().min(RECEIVED_AT_ONCE));
+            let turn = match &inner.history {
+                Some(history) => Some(history.turn().await),
+                None => None,
+            };
+            let (some, events, to_store) = inner.hold(alerts);
+            if let Some(turn) = turn {
+                turn.note(events);
             }
+            inner.store_alerts(to_store).await;
+            received.accepted += some.accepted;
+            received.shed += some.shed;
+            inner.wake.notify_one();
+            if rest.is_empty() {
+                return received;
+            }
+            alerts = rest;
         }
-        inner.metrics.received.inc_by(received.accepted as u64);
-        if received.shed > 0 {
-            inner
-                .metrics
-                .refused
-                .get_or_create(&ReasonLabel { reason: "max_alerts" })
-                .inc_by(received.shed as u64);
-            tracing::error!(
-                shed = received.shed,
-                bound = inner.settings.max_alerts,
-                "too many alerts; some were refused"
-            );
-            let detail = json!({ "limit": "alerts.max_alerts", "bound": inner.settings.max_alerts, "alerts": received.shed });
-            events.push(Event::new(now, Kind::Shed, detail));
-        }
-        inner.note(events);
-        inner.store_alerts(to_store).await;
-        inner.wake.notify_one();
-        received
     }
 
     /// Whether a configuration could be loaded: nothing changes.
@@ -244,8 +212,7 @@ impl Dispatcher {
     /// As [`Dispatcher::reload`].
     pub fn check(&self, config: Config) -> Result<(), Error> {
         let setup = setup(config, &self.0.settings, &self.0.clock, &self.0.state)?;
-        crate::inhibit::Inhibitor::new(&setup.config.inhibit_rules)
-            .map_err(|reason| Error::Config { reason })?;
+        crate::inhibit::Inhibitor::new(&setup.config.inhibit_rules).map_err(Error::config)?;
         Ok(())
     }
 
@@ -413,6 +380,53 @@ impl Notifier for Dispatcher {
 }
 
 impl Inner {
+    /// Holds alerts: what became of them, what is to be noted, what is to be stored.
+    fn hold(&self, alerts: Vec<(Alert, bool)>) -> (Received, Vec<Event>, Vec<(String, Option<Vec<u8>>)>) {
+        let now = self.clock.now();
+        let mut received = Received::default();
+        let (mut events, mut to_store) = (Vec::new(), Vec::new());
+        let mut core = self.core();
+        for (alert, timeout) in alerts {
+            let Some(arrival) = core.insert(alert, timeout, now) else {
+                received.shed += 1;
+                continue;
+            };
+            received.accepted += 1;
+            let alert = &arrival.alert;
+            let kind = match arrival.change {
+                Change::Fired => Some(Kind::Firing),
+                Change::Resolved => Some(Kind::Resolved),
+                Change::Edited | Change::Refreshed => None,
+            };
+            if let Some(kind) = kind {
+                let detail = json!({ "labels": alert.labels, "annotations": alert.annotations,
+                    "startsAt": alert.starts_at, "endsAt": alert.ends_at });
+                events.push(Event::new(now, kind, detail).alert(alert));
+            }
+            for (key, receiver) in &arrival.joined {
+                events.push(Event::new(now, Kind::Grouped, json!({})).alert(alert).group(key, receiver));
+            }
+            if arrival.no_group > 0 {
+                self.metrics.group_limit.inc_by(arrival.no_group as u64);
+                let detail = json!({ "limit": "alerts.max_groups", "bound": self.settings.max_groups });
+                events.push(Event::new(now, Kind::Shed, detail).alert(alert));
+            }
+            if arrival.change != Change::Refreshed {
+                to_store.push(stored(alert, alert.is_resolved(now)));
+            }
+        }
+        drop(core);
+        self.metrics.received.inc_by(received.accepted as u64);
+        if received.shed > 0 {
+            let (shed, bound) = (received.shed, self.settings.max_alerts);
+            self.metrics.refused.get_or_create(&ReasonLabel { reason: "max_alerts" }).inc_by(shed as u64);
+            tracing::error!(shed, bound, "too many alerts; some were refused");
+            let detail = json!({ "limit": "alerts.max_alerts", "bound": bound, "alerts": shed });
+            events.push(Event::new(now, Kind::Shed, detail));
+        }
+        (received, events, to_store)
+    }
+
     fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -422,9 +436,17 @@ impl Inner {
         mix(self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed))
     }
 
+    /// Notes what somebody did.
     fn note(&self, events: impl IntoIterator<Item = Event>) {
         if let Some(history) = &self.history {
             events.into_iter().for_each(|event| history.note(event));
+        }
+    }
+
+    /// Notes what happened to alerts, as fast as the history takes it.
+    async fn note_all(&self, events: Vec<Event>) {
+        if let Some(history) = &self.history {
+            history.note_all(events).await;
         }
     }
 

@@ -40,14 +40,12 @@ impl Email {
             "smtps" | "submissions" => 465,
             number => number
                 .parse()
-                .map_err(|_| Error::Config { reason: format!("smarthost: {number:?} is no port number") })?,
+                .map_err(|_| Error::config(format!("smarthost: {number:?} is no port number")))?,
         };
         let tls = section.tls_config.clone().unwrap_or_default();
         let client_certificate = !tls.cert.is_empty() || !tls.cert_file.as_os_str().is_empty();
         if client_certificate {
-            return Err(Error::Config {
-                reason: "email tls_config: client certificates are not supported for SMTP".into(),
-            });
+            return Err(Error::config("email tls_config: client certificates are not supported for SMTP"));
         }
         Ok(Self { section: section.clone(), port, renderer: renderer.clone() })
     }

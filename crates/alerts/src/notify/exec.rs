@@ -45,16 +45,16 @@ impl Exec {
         state: &Arc<dyn StateStore>,
     ) -> Result<Self, Error> {
         let name = &section.command;
-        let allowed = allowed.get(name).ok_or_else(|| Error::Config {
-            reason: format!(
+        let allowed = allowed.get(name).ok_or_else(|| {
+            Error::config(format!(
                 "exec_configs: command {name:?} is not in the server's allow-list alerts.exec; add it there"
-            ),
+            ))
         })?;
         if !allowed.program.is_absolute() {
             let program = &allowed.program;
-            return Err(Error::Config {
-                reason: format!("alerts.exec.{name}: program {program:?} must be an absolute path"),
-            });
+            return Err(Error::config(format!(
+                "alerts.exec.{name}: program {program:?} must be an absolute path"
+            )));
         }
         Ok(Self {
             allowed: allowed.clone(),

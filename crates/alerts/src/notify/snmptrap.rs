@@ -33,7 +33,7 @@ pub struct Snmptrap {
 impl Snmptrap {
     /// From its section.
     pub(super) fn new(section: &receiver::Snmptrap, renderer: &Renderer) -> Result<Self, Error> {
-        let base = parse_oid(&section.base_oid).map_err(|reason| Error::Config { reason })?;
+        let base = parse_oid(&section.base_oid).map_err(Error::config)?;
         Ok(Self { section: section.clone(), base, renderer: renderer.clone() })
     }
 

@@ -39,7 +39,7 @@ impl Sns {
         if !section.sigv4.profile.is_empty() || !section.sigv4.role_arn.is_empty() {
             let reason =
                 "sns_configs: sigv4 profile and role_arn are not supported; set access_key and secret_key";
-            return Err(Error::Config { reason: reason.into() });
+            return Err(Error::config(reason));
         }
         let http = Http::new(&section.http_config, Duration::ZERO)?;
         Ok(Self { section: section.clone(), http, renderer: renderer.clone() })

@@ -144,6 +144,7 @@ impl Dashboards {
         now: Timestamp,
     ) -> Result<Meta, ApiError> {
         let uid = save.dashboard["uid"].as_str().unwrap_or_default().trim().to_owned();
+        checked(&uid)?;
         let newest = documents.newest(KIND, &uid);
         let before = match &newest {
             Some(version) if version.content.is_some() => Some(stored(&uid, version)?),

@@ -10,7 +10,7 @@ use super::Kind;
 /// # Errors
 /// Names the document, or Alertmanager's section, and what is wrong with it.
 pub(super) fn config(documents: &[(Kind, String, String)]) -> Result<Config, alerts::Error> {
-    let wrong = |reason: String| alerts::Error::Config { reason };
+    let wrong = |reason: String| alerts::Error::Config { path: None, at: None, reason };
     let (mut root, mut texts) = (Map::new(), Vec::new());
     let (mut receivers, mut inhibitions, mut schedules) = (Vec::new(), Vec::new(), Vec::new());
     for (kind, name, content) in documents {
@@ -52,7 +52,7 @@ pub(super) fn config(documents: &[(Kind, String, String)]) -> Result<Config, ale
     root.insert("inhibit_rules".into(), inhibitions.into());
     root.insert("time_intervals".into(), schedules.into());
     // JSON is YAML, and says every text in quotes.
-    let mut config = Config::load(&Value::Object(root).to_string())?;
+    let mut config = Config::load(&Value::Object(root).to_string()).map_err(alerts::Error::without_place)?;
     config.template_texts = texts;
     Ok(config)
 }

@@ -534,8 +534,7 @@ async fn open_storage(
 
 /// The routes of the file that people gave, if they gave one.
 fn alert_routes(file: Option<&Path>) -> anyhow::Result<Option<alerts::Config>> {
-    let load = |path: &Path| alerts::Config::load_file(path).with_context(|| path.display().to_string());
-    file.map(load).transpose()
+    Ok(file.map(alerts::Config::load_file).transpose()?)
 }
 
 /// The shipped rules and those of `rule_files`. A named file that is not there is passed over with a warning, as in

@@ -105,7 +105,12 @@ fn report(name: &str, loaded: Result<alerts::Config, alerts::Error>) -> bool {
     let config = match loaded {
         Ok(config) => config,
         Err(err) => {
-            say(format_args!("Checking '{name}'  FAILED: {}\n", chain(err)));
+            // amtool's line has no place; where to look is said beside it.
+            let place = matches!(err, alerts::Error::Config { at: Some(_), .. }).then(|| err.to_string());
+            say(format_args!("Checking '{name}'  FAILED: {}\n", chain(err.without_place())));
+            if let Some(place) = place {
+                complain(place);
+            }
             return false;
         }
     };
@@ -188,7 +193,7 @@ fn load(session: &Session, matches: &ArgMatches) -> anyhow::Result<alerts::Confi
             if !Path::new(path).exists() {
                 bail!("path '{}' does not exist", path.display());
             }
-            alerts::Config::load_file(path).with_context(|| path.display().to_string())
+            Ok(alerts::Config::load_file(path)?)
         }
         None => alerts::Config::load(text(&status(session)?, "/config/original"))
             .context("the server's configuration cannot be read"),

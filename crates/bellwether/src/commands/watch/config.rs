@@ -146,7 +146,7 @@ impl Config {
     /// Whom to tell.
     pub(super) fn alerting(&self) -> anyhow::Result<alerts::Config> {
         match (&self.alertmanager_config, &self.webhook) {
-            (Some(path), _) => alerts::Config::load_file(path).with_context(|| path.display().to_string()),
+            (Some(path), _) => Ok(alerts::Config::load_file(path)?),
             (None, webhook) => {
                 let text = serde_json::json!({
                     "route": {

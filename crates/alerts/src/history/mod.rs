@@ -1,11 +1,15 @@
 //! What happened: every change of an alert, every decision about it, every attempt to tell somebody, in a SQLite file.
 //!
-//! Writers never wait: events go through a bounded queue to one thread that commits them in batches; what does not fit
-//! is dropped and counted. Bounded in time and number. Unlike the state file, an event may be lost in a power cut
-//! (`synchronous=NORMAL`), never the file.
+//! Events go through a queue to one thread that commits what waits, together. Who has many takes a [`Turn`] first: it waits
+//! until the queue is short enough, so that a storm goes as fast as the disk and nothing is dropped. A disk that stands
+//! still holds nobody up for longer than [`PATIENCE`]: then events are dropped at twice the bound, and counted. Bounded in
+//! time and number. Unlike the state file, an event may be lost in a power cut (`synchronous=NORMAL`), never the file.
 
-use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,15 +17,19 @@ use std::time::Duration;
 use model::Timestamp;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{MutexGuard, Notify};
 
+use self::writer::{Message, Row};
 use crate::config::settings::HistorySettings;
 use crate::error::Error;
 use crate::metrics::{Metrics, ReasonLabel};
 
-/// Events are committed at least this often while there are some.
-const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
-/// So many events share a commit at most.
-const COMMIT_EVENTS: usize = 2000;
+/// A disk that stands still holds nobody up for longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// So many events take one turn of [`History::note_all`].
+const TURN_EVENTS: usize = 1000;
+/// What is newer is not understood.
+const VERSION: i64 = 1;
 /// An answer has at most so many events.
 pub const MAX_ANSWER: usize = 10_000;
 
@@ -160,62 +168,110 @@ pub struct Noise {
     pub delivered: u64,
 }
 
-enum Message {
-    Event(Box<Event>),
-    Flush(SyncSender<()>),
-}
-
 /// The history. Cheap to share in an [`Arc`].
 #[derive(Debug)]
 pub struct History {
-    path: std::path::PathBuf,
-    queue: Option<SyncSender<Message>>,
+    path: PathBuf,
+    queue: Option<Sender<Message>>,
     writer: Option<JoinHandle<()>>,
     reader: Arc<Mutex<Connection>>,
+    waiting: Arc<Waiting>,
+    /// Who has many events goes one after the other.
+    turns: tokio::sync::Mutex<()>,
     metrics: Metrics,
 }
 
+/// The events that wait for the disk.
+#[derive(Debug)]
+struct Waiting {
+    events: AtomicUsize,
+    bound: usize,
+    /// Fewer wait than the bound.
+    room: Notify,
+    /// Somebody has waited in vain; until there is room again nobody else does.
+    stuck: AtomicBool,
+}
+
+impl Waiting {
+    fn full(&self) -> bool {
+        self.events.load(Ordering::Acquire) >= self.bound
+    }
+
+    /// Some have been written, or could not be.
+    fn done(&self, events: usize) {
+        self.events.fetch_sub(events, Ordering::AcqRel);
+        if !self.full() {
+            self.stuck.store(false, Ordering::Release);
+            self.room.notify_waiters();
+        }
+    }
+}
+
+/// There is room, and nobody else takes it meanwhile.
+#[derive(Debug)]
+pub(crate) struct Turn<'a>(&'a History, #[expect(dead_code, reason = "it is held")] MutexGuard<'a, ()>);
+
+impl Turn<'_> {
+    /// Notes events.
+    pub(crate) fn note(self, events: Vec<Event>) {
+        self.0.push(events);
+    }
+}
+
 impl History {
-    /// Opens or creates the file. Blocks.
+    /// Opens or creates the file. One that is no database, or is damaged, is set aside under another name, so that alerts
+    /// go on; an error is logged, and the new history begins with it. Blocks.
     ///
     /// # Errors
-    /// When it cannot be opened or is damaged.
+    /// When it cannot be opened or was written by a newer version.
     pub fn open(path: &Path, settings: &HistorySettings, metrics: Metrics) -> Result<Self, Error> {
-        let failed = |doing| move |source| Error::History { doing, source };
-        let open = || {
-            let db = Connection::open(path)?;
-            db.busy_timeout(Duration::from_secs(5))?;
-            db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
-            Ok(db)
+        let (writer, damaged) = match prepare(path) {
+            Ok(writer) => (writer, None),
+            Err(err) if is_damaged(&err) => {
+                let aside = set_aside(path)?;
+                tracing::error!(?path, ?aside, error = %err, "the alert history is damaged; it was set aside and a new one begins");
+                (prepare(path).map_err(|source| failed(path, "opening", source))?, Some((aside, err)))
+            }
+            Err(source) => return Err(failed(path, "opening", source)),
         };
-        let writer = open().map_err(failed("opening"))?;
-        writer
-            .execute_batch(
-                "CREATE TABLE IF NOT EXISTS event (
-                    id INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, fingerprint TEXT NOT NULL,
-                    alertname TEXT NOT NULL, group_key TEXT NOT NULL, receiver TEXT NOT NULL, detail TEXT NOT NULL
-                 ) STRICT;
-                 CREATE INDEX IF NOT EXISTS event_at ON event (at);
-                 CREATE INDEX IF NOT EXISTS event_alertname ON event (alertname, at) WHERE alertname <> '';
-                 CREATE INDEX IF NOT EXISTS event_fingerprint ON event (fingerprint, at) WHERE fingerprint <> '';
-                 PRAGMA user_version = 1;",
-            )
-            .map_err(failed("preparing"))?;
+        let version: i64 = writer
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .map_err(|source| failed(path, "opening", source))?;
+        if version > VERSION {
+            let text = format!(
+                "the alert history {} was written by a newer version ({version}, this one knows {VERSION}); start that version, or move the file away",
+                path.display()
+            );
+            return Err(Error::Invalid(text));
+        }
         set_private(path);
-        let reader = open().map_err(failed("opening"))?;
-        let (queue, messages) = sync_channel(settings.queue_length.max(1));
-        let (settings, counted) = (settings.clone(), metrics.clone());
+        let reader = connect(path).map_err(|source| failed(path, "opening", source))?;
+        let (queue, messages) = channel();
+        let waiting = Arc::new(Waiting {
+            events: AtomicUsize::new(0),
+            bound: settings.queue_length.max(1),
+            room: Notify::new(),
+            stuck: AtomicBool::new(false),
+        });
+        let (settings, counted, seen) = (settings.clone(), metrics.clone(), Arc::clone(&waiting));
         let writer = std::thread::Builder::new()
             .name("alert-history".into())
-            .spawn(move || write(writer, &messages, &settings, &counted))
+            .spawn(move || writer::write(writer, &messages, &settings, &counted, &seen))
             .map_err(|source| Error::File { what: "alert history", path: path.to_owned(), source })?;
-        Ok(Self {
+        let history = Self {
             path: path.to_owned(),
             queue: Some(queue),
             writer: Some(writer),
             reader: Arc::new(Mutex::new(reader)),
+            waiting,
+            turns: tokio::sync::Mutex::default(),
             metrics,
-        })
+        };
+        if let Some((aside, err)) = damaged {
+            let detail = serde_json::json!({ "historySetAside": aside, "error": err.to_string() });
+            history.note(Event::new(aside_time(), Kind::Config, detail));
+        }
+        Ok(history)
     }
 
     /// The file.
@@ -223,19 +279,59 @@ impl History {
         &self.path
     }
 
-    /// Notes an event; never waits.
+    /// Notes one event without waiting: for those that people cause, one at a time.
     pub fn note(&self, event: Event) {
+        self.push(vec![event]);
+    }
+
+    /// Notes events as fast as the disk takes them.
+    pub async fn note_all(&self, mut events: Vec<Event>) {
+        while !events.is_empty() {
+            let rest = events.split_off(events.len().min(TURN_EVENTS));
+            self.turn().await.note(events);
+            events = rest;
+        }
+    }
+
+    /// Waits for room. A disk that stands still is waited for once, until there is room again.
+    pub(crate) async fn turn(&self) -> Turn<'_> {
+        let guard = self.turns.lock().await;
+        let room = async {
+            loop {
+                // Before the look, so that room made after it is heard of.
+                let room = self.waiting.room.notified();
+                if !self.waiting.full() {
+                    return;
+                }
+                room.await;
+            }
+        };
+        if self.waiting.full()
+            && !self.waiting.stuck.load(Ordering::Acquire)
+            && tokio::time::timeout(PATIENCE, room).await.is_err()
+        {
+            self.waiting.stuck.store(true, Ordering::Release);
+            tracing::error!(path = ?self.path, "the disk of the alert history stands still; further events may be dropped");
+        }
+        Turn(self, guard)
+    }
+
+    fn push(&self, events: Vec<Event>) {
         let Some(queue) = &self.queue else { return };
-        match queue.try_send(Message::Event(Box::new(event))) {
-            Ok(()) => {
-                self.metrics.history_queue.inc();
-            }
-            Err(TrySendError::Full(_)) => {
-                self.metrics.history_dropped.get_or_create(&ReasonLabel { reason: "queue_full" }).inc();
-            }
-            Err(TrySendError::Disconnected(_)) => {
-                self.metrics.history_dropped.get_or_create(&ReasonLabel { reason: "disk" }).inc();
-            }
+        let count = events.len();
+        let lost = |reason| {
+            self.metrics.history_dropped.get_or_create(&ReasonLabel { reason }).inc_by(count as u64);
+        };
+        if self.waiting.events.load(Ordering::Acquire) >= 2 * self.waiting.bound {
+            return lost("queue_full");
+        }
+        self.waiting.events.fetch_add(count, Ordering::AcqRel);
+        self.metrics.history_queue.inc_by(count as i64);
+        // As text: a tree of JSON takes several times the memory.
+        let rows = events.into_iter().map(Row::from).collect();
+        if queue.send(Message::Events(rows)).is_err() {
+            self.waiting.done(count);
+            lost("disk");
         }
     }
 
@@ -375,6 +471,65 @@ impl Drop for History {
     }
 }
 
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open(path)?;
+    db.busy_timeout(Duration::from_secs(5))?;
+    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
+    Ok(db)
+}
+
+/// A connection to a file that has the tables.
+fn prepare(path: &Path) -> rusqlite::Result<Connection> {
+    let db = connect(path)?;
+    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version <= VERSION {
+        db.execute_batch(
+            "CREATE TABLE IF NOT EXISTS event (
+                id INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, fingerprint TEXT NOT NULL,
+                alertname TEXT NOT NULL, group_key TEXT NOT NULL, receiver TEXT NOT NULL, detail TEXT NOT NULL
+             ) STRICT;
+             CREATE INDEX IF NOT EXISTS event_at ON event (at);
+             CREATE INDEX IF NOT EXISTS event_alertname ON event (alertname, at) WHERE alertname <> '';
+             CREATE INDEX IF NOT EXISTS event_fingerprint ON event (fingerprint, at) WHERE fingerprint <> '';
+             PRAGMA user_version = 1;",
+        )?;
+    }
+    Ok(db)
+}
+
+fn failed(path: &Path, doing: &'static str, source: rusqlite::Error) -> Error {
+    Error::HistoryFile { doing, path: path.to_owned(), source }
+}
+
+fn is_damaged(err: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(err.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+}
+
+/// Gives the file and what SQLite keeps beside it another name; that of the file.
+fn set_aside(path: &Path) -> Result<PathBuf, Error> {
+    let with = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let stamp = format!(".damaged-{}", aside_time().ms() / 1000);
+    for suffix in ["", "-wal", "-shm"] {
+        let from = with(suffix);
+        match std::fs::rename(&from, with(&format!("{stamp}{suffix}"))) {
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(Error::File { what: "damaged alert history", path: from, source }),
+            Ok(()) => {}
+        }
+    }
+    Ok(with(&stamp))
+}
+
+/// When a damaged file was found: only a name and the first event of its successor.
+fn aside_time() -> Timestamp {
+    model::Clock::now(&model::time::SystemClock)
+}
+
 fn known_kind(text: &str) -> &'static str {
     use Kind::*;
     let all = [
@@ -403,83 +558,3 @@ fn set_private(path: &Path) {
 
 #[cfg(not(unix))]
 fn set_private(_: &Path) {}
-
-/// Runs until the history is dropped and everything is written.
-fn write(mut db: Connection, messages: &Receiver<Message>, settings: &HistorySettings, metrics: &Metrics) {
-    let (mut events, mut waiting, mut since_cleaning, mut newest) = (vec![], vec![], 0usize, Timestamp::MIN);
-    loop {
-        let next = messages.recv_timeout(COMMIT_INTERVAL);
-        let (full, ended) = match next {
-            Ok(Message::Event(event)) => {
-                metrics.history_queue.dec();
-                newest = newest.max(event.at);
-                events.push(event);
-                (events.len() >= COMMIT_EVENTS, false)
-            }
-            Ok(Message::Flush(done)) => {
-                waiting.push(done);
-                (true, false)
-            }
-            Err(RecvTimeoutError::Timeout) => (true, false),
-            Err(RecvTimeoutError::Disconnected) => (true, true),
-        };
-        if full && !events.is_empty() {
-            since_cleaning += events.len();
-            if let Err(err) = commit(&mut db, &events) {
-                let lost = metrics.history_dropped.get_or_create(&ReasonLabel { reason: "disk" });
-                lost.inc_by(events.len() as u64);
-                tracing::error!(error = %err, events = events.len(), "alert history lost events");
-            }
-            events.clear();
-            if since_cleaning >= COMMIT_EVENTS {
-                since_cleaning = 0;
-                if let Err(err) = clean(&db, settings, newest) {
-                    tracing::error!(error = %err, "cannot remove old events from the alert history");
-                }
-            }
-        }
-        if full {
-            for done in waiting.drain(..) {
-                if done.try_send(()).is_err() {
-                    tracing::debug!("nobody waits for the alert history any more");
-                }
-            }
-        }
-        if ended {
-            return;
-        }
-    }
-}
-
-fn commit(db: &mut Connection, events: &[Box<Event>]) -> rusqlite::Result<()> {
-    let tx = db.transaction()?;
-    {
-        let mut insert = tx.prepare_cached(
-            "INSERT INTO event (at, kind, fingerprint, alertname, group_key, receiver, detail)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?;
-        for event in events {
-            insert.execute(params![
-                event.at.ms(),
-                event.kind,
-                event.fingerprint,
-                event.alertname,
-                event.group_key,
-                event.receiver,
-                event.detail.to_string()
-            ])?;
-        }
-    }
-    tx.commit()
-}
-
-fn clean(db: &Connection, settings: &HistorySettings, newest: Timestamp) -> rusqlite::Result<()> {
-    let oldest = newest - settings.retention.ms();
-    db.execute("DELETE FROM event WHERE at < ?1", params![oldest.ms()])?;
-    // Ids rise, so that the oldest events have the lowest ones.
-    db.execute(
-        "DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?1",
-        params![i64::try_from(settings.max_events).unwrap_or(i64::MAX)],
-    )?;
-    Ok(())
-}
