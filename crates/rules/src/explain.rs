@@ -165,6 +165,11 @@ async fn explain(
             error: result.err(),
         });
     }
+    if let Some(real) = as_it_is(group, index, alert, at, &settings) {
+        // What was stored before the server evaluated anything is no evaluation: the rule's own state has the last word.
+        steps.retain(|step| step.at < real.at);
+        steps.push(real);
+    }
     let parts = parts(context, &rule.query, alert, last - group.offset_ms).await;
     let cut = wanted > count || steps.first().is_some_and(|first| first.state != AlertState::Inactive);
     RuleExplanation {
@@ -182,6 +187,30 @@ async fn explain(
         parts,
         sent_as: sent_as.unwrap_or_else(|| relabelled(alert, &settings)),
     }
+}
+
+/// The last evaluation as the rule itself has it, unless `at` is before that.
+fn as_it_is(
+    group: &Group,
+    index: usize,
+    alert: &Labels,
+    at: Timestamp,
+    settings: &Settings,
+) -> Option<RuleStep> {
+    let state = group.state.lock();
+    let rule = &state.rules[index];
+    let evaluated = rule.last_evaluation.filter(|evaluated| *evaluated <= at)?;
+    let mine = rule.active.live().find(|one| is(&one.labels, alert, settings));
+    let present = mine.filter(|one| one.keep_firing_since.is_none());
+    let results = rule.history.back().map_or(0, |last| last.series);
+    Some(RuleStep {
+        at: evaluated - group.offset_ms,
+        value: present.map(|one| one.value),
+        others: results - usize::from(present.is_some()).min(results),
+        state: mine.map_or(AlertState::Inactive, |one| one.state),
+        active_at: mine.map(|one| one.active_at),
+        error: (!rule.last_error.is_empty()).then(|| rule.last_error.clone()),
+    })
 }
 
 /// Whether a rule's alert is the one that is asked for: as the rule makes it or as it is sent.

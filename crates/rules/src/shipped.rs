@@ -14,14 +14,18 @@ pub struct Shipped {
     pub text: &'static str,
 }
 
+/// The file whose alert always fires: for those who ask for it.
+pub const WATCHDOG: &str = "shipped/watchdog.yml";
+
 /// All shipped files.
-pub const FILES: [Shipped; 6] = [
+pub const FILES: [Shipped; 7] = [
     Shipped { path: "shipped/host.yml", text: include_str!("../shipped/host.yml") },
     Shipped { path: "shipped/events.yml", text: include_str!("../shipped/events.yml") },
     Shipped { path: "shipped/targets.yml", text: include_str!("../shipped/targets.yml") },
     Shipped { path: "shipped/probes.yml", text: include_str!("../shipped/probes.yml") },
     Shipped { path: "shipped/clients.yml", text: include_str!("../shipped/clients.yml") },
     Shipped { path: "shipped/self.yml", text: include_str!("../shipped/self.yml") },
+    Shipped { path: WATCHDOG, text: include_str!("../shipped/watchdog.yml") },
 ];
 
 /// All shipped rules, to be loaded beside the user's.

@@ -543,6 +543,22 @@ async fn a_crash_soon_after_the_first_start_loses_no_clock() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_explanation_says_what_the_rule_itself_says() {
+    let world = Arc::new(World::default());
+    let clock = Arc::new(VirtualClock(Instant::now()));
+    // It held long before the server was there, as far as stored data goes.
+    world.answer("up == 0", &[(&[("i", "2")], 0.0)]);
+    let ruler = ruler(&world, &clock);
+    ruler.load(&[parse(&RULES.replace("for: 2m", "for: 5m")).unwrap()], settings()).await;
+    sleep(minutes(3)).await;
+    let alert = labels(&[("alertname", "Down"), ("i", "2"), ("severity", "ticket")]);
+    let [rule] = ruler.explain(&alert, clock.now()).await.try_into().unwrap();
+    assert!(rule.verdict.starts_with("pending: the condition holds since"), "{}", rule.verdict);
+    assert_eq!(rule.steps.last().unwrap().state, alerting::AlertState::Pending);
+    ruler.stop().await;
+}
+
 /// The guide's rules are right and its test passes.
 #[tokio::test]
 async fn the_guide_is_true() {

@@ -15,7 +15,7 @@ use crate::heartbeat::HeartbeatSettings;
 pub struct Settings {
     /// Alertmanager's configuration file. Without one, alerts are shown and recorded and nobody is told.
     pub config_file: Option<PathBuf>,
-    /// The address under which people reach this server; it is in every notification.
+    /// The address in notifications under which people reach the alert manager, where it is not `web.external_url`.
     pub external_url: String,
     /// Expired silences and unused notification log entries are kept for so long.
     pub retention: PromDuration,
@@ -72,7 +72,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             config_file: None,
-            external_url: "http://localhost:9090".into(),
+            external_url: String::new(),
             retention: PromDuration(120 * 3_600_000),
             gc_interval: PromDuration(15 * 60_000),
             max_alerts: 500_000,
@@ -84,6 +84,19 @@ impl Default for Settings {
             exec: BTreeMap::new(),
             history: HistorySettings::default(),
             heartbeats: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Checks `external_url`.
+    ///
+    /// # Errors
+    /// What it is instead of a URL.
+    pub fn check(&self) -> Result<(), String> {
+        match self.external_url.as_str() {
+            "" => Ok(()),
+            url => super::value::HttpUrl::try_from(url.to_owned()).map(|_| ()),
         }
     }
 }

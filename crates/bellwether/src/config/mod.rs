@@ -96,11 +96,14 @@ pub(crate) struct RulesConfig {
     pub shipped: bool,
     /// Multiplies every `for` and `keep_firing_for` of the shipped rules: less than 1 alerts sooner and more often.
     pub shipped_time_scale: f64,
+    /// Whether the alert `Watchdog`, which always fires, is evaluated too. For a service outside that calls for help when
+    /// notifications stop coming: give it a route of its own, or your receiver is told of it. `alerts.heartbeats` need no route.
+    pub watchdog: bool,
 }
 
 impl Default for RulesConfig {
     fn default() -> Self {
-        Self { evaluation: rules::Config::default(), shipped: true, shipped_time_scale: 1.0 }
+        Self { evaluation: rules::Config::default(), shipped: true, shipped_time_scale: 1.0, watchdog: false }
     }
 }
 
@@ -276,6 +279,7 @@ impl Settings {
             return Err(InvalidField::new("storage.path", "it is empty: name a folder"));
         }
         self.web.check()?;
+        self.alerts.check().map_err(|message| InvalidField::new("alerts.external_url", message))?;
         self.query.check()?;
         sources::logs::check(&self.sources.logs).map_err(|err| {
             let message = format!("job {:?}: {}", err.job, err.reason);

@@ -143,7 +143,13 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let documents = Arc::clone(&state) as Arc<dyn model::StateStore>;
     let library = Arc::new(api::Library::open(documents, &settings.library, config.options.clone()).await?);
     let dispatcher = alerts::Dispatcher::start(alerts::Parts {
-        settings: alerts::Settings { external_url: url.clone(), ..settings.alerts.clone() },
+        settings: alerts::Settings {
+            external_url: match settings.alerts.external_url.trim_end_matches('/') {
+                "" => url.clone(),
+                own => own.to_owned(),
+            },
+            ..settings.alerts.clone()
+        },
         config: library.alert_config(routes)?,
         state: Arc::clone(&state) as Arc<dyn model::StateStore>,
         journal: Some(watchdog::journal(&settings.storage.path)?),
@@ -554,9 +560,12 @@ fn load_rules(config: &Config) -> anyhow::Result<Vec<RuleFile>> {
 /// The shipped rules and those of `rule_files`, every named file included.
 pub(crate) fn load_all_rules(config: &Config) -> anyhow::Result<Vec<RuleFile>> {
     let mut files = Vec::new();
-    if config.settings.rules.shipped {
-        files.extend(shipped_rules(config.settings.rules.shipped_time_scale, &config.options)?);
-    }
+    let ours = &config.settings.rules;
+    let shipped = shipped_rules(ours.shipped_time_scale, &config.options)?.into_iter();
+    files.extend(shipped.filter(|file| match file.path.as_str() {
+        rules::shipped::WATCHDOG => ours.watchdog,
+        _ => ours.shipped,
+    }));
     files.extend(rules::file::load_all(&config.prometheus.rule_files, Path::new(""), &config.options)?);
     Ok(files)
 }
