@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// At least one notification is sent in such a time, whatever the service takes to answer.
-pub const QUANTUM: Duration = Duration::from_millis(50);
+pub const QUANTUM: Duration = Duration::from_millis(100);
 /// No way of a receiver has more on their way.
 const MAX_AT_ONCE: u32 = 64;
 
@@ -115,7 +115,7 @@ mod tests {
     async fn fast_services_get_one_at_a_time_and_slow_ones_many() {
         assert_eq!(hundred(2).await, (Duration::from_millis(200), 1));
         let (took, most) = hundred(500).await;
-        assert!((5..=12).contains(&most) && took < Duration::from_secs(9), "{took:?}, {most} at once");
+        assert!((4..=8).contains(&most) && took < Duration::from_secs(15), "{took:?}, {most} at once");
         let (took, most) = hundred(30_000).await;
         assert!(most == MAX_AT_ONCE as usize && took < Duration::from_secs(70), "{took:?}, {most} at once");
     }
