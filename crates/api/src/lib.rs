@@ -53,6 +53,7 @@ pub mod probe;
 mod push;
 pub mod query;
 mod read;
+mod refusals;
 mod reply;
 mod router;
 mod rules;

@@ -58,9 +58,8 @@ impl Params {
 
     /// A time: seconds since the epoch with a fraction, or RFC 3339.
     pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
-        self.get(name)
-            .map(|text| parse_time(text).map_err(|cause| ApiError::parameter(name, cause)))
-            .transpose()
+        let wrong = |cause| ApiError::parameter(name, format!("invalid time value for '{name}': {cause}"));
+        self.get(name).map(|text| parse_time(text).map_err(wrong)).transpose()
     }
 
     /// A time that must be given.

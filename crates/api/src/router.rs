@@ -17,7 +17,7 @@ use crate::server::{Api, Phase};
 use crate::{
     admin, agent, agents, alert_history, alertmanager, batch, cardinality, catalog, client_reports, cors,
     dashboards, features, federate, fleet, health, library, notifications, openapi, probe, push, query, read,
-    rules, self_metrics, status, targets, ui, vantages,
+    refusals, rules, self_metrics, status, targets, ui, vantages,
 };
 
 /// The paths and the layers around them.
@@ -145,6 +145,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
     data.merge(always)
         .fallback(get(ui::serve))
         .layer(DefaultBodyLimit::max(api.web.max_body_bytes))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), refusals::layer))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), cors::layer))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), measure))
         .layer(CatchPanicLayer::custom(panicked))

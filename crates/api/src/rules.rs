@@ -27,6 +27,9 @@ pub(crate) async fn rules(
     let groups: Vec<GroupSnapshot> =
         api.ruler.groups().into_iter().filter_map(|group| filter.group(group)).collect();
     let limit = params.limit("group_limit")?;
+    if limit == 0 && params.get("group_limit").is_some() {
+        return Err(ApiError::parameter("group_limit", "group_limit needs to be greater than 0"));
+    }
     let token = params.get("group_next_token");
     if token.is_some() && limit == 0 {
         return Err(ApiError::parameter(

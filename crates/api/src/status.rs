@@ -138,6 +138,9 @@ pub(crate) async fn tsdb(
 ) -> Result<Response, crate::error::ApiError> {
     let params = crate::params::Params::read(&uri, &headers, &axum::body::Bytes::new())?;
     let tenant = crate::params::tenant(&headers)?;
+    if params.get("limit") == Some("0") {
+        return Err(crate::error::ApiError::bad_data("limit must be a positive number"));
+    }
     let limit = match params.limit("limit")? {
         0 => 10,
         limit => limit.min(10_000),

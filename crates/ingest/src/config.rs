@@ -23,6 +23,8 @@ pub struct Config {
     pub burst_seconds: u64,
     /// A longer help text or unit, in bytes, is cut.
     pub max_metadata_bytes: usize,
+    /// Metrics of a tenant whose type and unit become labels (`--enable-feature=type-and-unit-labels`); those beyond get none.
+    pub max_typed_metrics: usize,
     /// Relabelling of everything that comes in.
     pub relabel_configs: Vec<relabel::Config>,
     /// A pushed request with a larger body, in bytes as sent, is refused.
@@ -300,6 +302,7 @@ impl Default for Config {
             max_samples_per_second: 0,
             burst_seconds: 10,
             max_metadata_bytes: 4096,
+            max_typed_metrics: 100_000,
             relabel_configs: Vec::new(),
             max_request_bytes: 32 << 20,
             max_decompressed_bytes: 128 << 20,

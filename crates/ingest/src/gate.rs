@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use crate::cardinality::Guard;
 use crate::config::Config;
 use crate::metrics::{Metrics, Reason};
+use crate::types::Types;
 
 /// Tenants whose rate is remembered; far more than a server has.
 const MAX_TENANTS: usize = 10_000;
@@ -31,6 +32,7 @@ pub struct Gate {
     metrics: Metrics,
     rates: Mutex<HashMap<TenantId, Rate>>,
     guard: Option<Arc<Guard>>,
+    types: Option<Types>,
 }
 
 /// A token bucket.
@@ -65,7 +67,14 @@ impl Gate {
     ) -> Result<Self, relabel::InvalidRule> {
         let relabel =
             config.relabel_configs.iter().cloned().map(relabel::Rule::new).collect::<Result<_, _>>()?;
-        Ok(Self { inner, clock, config, relabel, metrics, rates: Mutex::new(HashMap::new()), guard: None })
+        let rates = Mutex::new(HashMap::new());
+        Ok(Self { inner, clock, config, relabel, metrics, rates, guard: None, types: None })
+    }
+
+    /// With type and unit as labels of the series whose metadata comes with them.
+    #[must_use]
+    pub fn with_types(self) -> Self {
+        Self { types: Some(Types::new(self.config.max_typed_metrics)), ..self }
     }
 
     /// With cardinality protection.
@@ -108,7 +117,17 @@ impl Gate {
         Ok(())
     }
 
-    fn fate(&self, encoded: &[u8]) -> Fate {
+    fn fate(&self, tenant: &TenantId, encoded: &[u8]) -> Fate {
+        match self.types.as_ref().and_then(|types| types.labels(tenant, encoded)) {
+            None => self.judge(encoded),
+            Some(typed) => match self.judge(&typed) {
+                Fate::Keep => Fate::Relabelled(Labels::from_canonical(&typed)),
+                other => other,
+            },
+        }
+    }
+
+    fn judge(&self, encoded: &[u8]) -> Fate {
         if self.relabel.is_empty() {
             return match self.check(labels::iter_encoded(encoded)) {
                 None => Fate::Keep,
@@ -195,7 +214,11 @@ impl Gate {
         out: &mut Appended,
     ) -> Option<(Batch, Vec<u32>)> {
         let newest = self.newest(now);
-        let fate_of = |index: u32| batch.label_bytes(index).map_or(Fate::Keep, |encoded| self.fate(encoded));
+        if let Some(types) = &self.types {
+            types.learn(tenant, batch);
+        }
+        let fate_of =
+            |index: u32| batch.label_bytes(index).map_or(Fate::Keep, |encoded| self.fate(tenant, encoded));
         let indices = 0..batch.series().len() as u32;
         let mut fates: Vec<Fate> = Vec::new();
         let all_keep = if let Some(guard) = self.guard.as_ref().filter(|guard| guard.is_armed()) {

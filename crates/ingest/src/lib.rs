@@ -29,6 +29,7 @@ pub mod remote_write;
 mod statsd;
 #[cfg(test)]
 mod tests;
+mod types;
 mod zabbix;
 
 pub use cardinality::Guard;

@@ -120,6 +120,19 @@ async fn relabelling_at_the_gate() {
 }
 
 #[tokio::test]
+async fn types_and_units_become_labels() {
+    let (store, _, gate) = gate(Config::default());
+    let gate = gate.with_types();
+    let mut batch = batch(&[&[("__name__", "a_seconds_total"), ("x", "1")], &[("__name__", "b")]]);
+    let (kind, unit) = (model::MetricType::Counter, "seconds".to_owned());
+    batch.push_metadata("a_seconds", model::Metadata { kind, unit, ..model::Metadata::default() });
+    let out = gate.append(&TenantId::default(), &batch).await.unwrap();
+    let seen: Vec<_> = std::mem::take(&mut *store.seen.lock());
+    assert_eq!(seen, [r#"a_seconds_total{__type__="counter", __unit__="seconds", x="1"}"#, "b"]);
+    assert!(out.refs.iter().all(Option::is_some), "a steady sender names them by reference: {:?}", out.refs);
+}
+
+#[tokio::test]
 async fn a_tenant_that_sends_too_fast_waits() {
     let config = Config { max_samples_per_second: 2, burst_seconds: 2, ..Config::default() };
     let (_, clock, gate) = gate(config);

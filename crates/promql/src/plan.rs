@@ -262,6 +262,16 @@ impl Plan {
         self.grid.count
     }
 
+    /// The steps of all nodes together, and the longest range that one of them looks at, in milliseconds.
+    pub fn size(&self) -> (usize, i64) {
+        let steps = self.nodes.iter().map(|node| node.grid.count).fold(0, usize::saturating_add);
+        let range = |node: &Node| match &node.kind {
+            Kind::Points { windows, .. } | Kind::Range { windows, .. } => windows.range,
+            _ => 0,
+        };
+        (steps, self.nodes.iter().map(range).max().unwrap_or(0))
+    }
+
     /// How far before and after a step's time the samples may be that its value depends on, in milliseconds; `None` when it
     /// depends on samples at fixed times (`@`), or the query has one step.
     pub fn reach(&self) -> Option<(i64, i64)> {

@@ -50,6 +50,28 @@ pub async fn query(
     evaluate(&plan, selected, limits, budget, &AtomicBool::new(false))
 }
 
+/// Series of a small query, at most.
+const SMALL_SERIES: usize = 64;
+/// Values of a small query: series times the steps of all nodes, at most.
+const SMALL_VALUES: usize = 1 << 15;
+/// Values of a small query with ranges, of which each looks at many samples, at most.
+const SMALL_RANGES: usize = 1 << 11;
+/// The longest range of a small query, and the longest time that it looks at: an hour and a day, in milliseconds.
+const SMALL_TIMES: (i64, i64) = (3_600_000, 86_400_000);
+
+/// Whether the evaluation takes so little, a millisecond or so, that handing it to another thread would cost more.
+pub fn is_small(plan: &Plan, selected: &[model::seam::Selected]) -> bool {
+    let series: usize = selected.iter().map(|selected| selected.series.len()).sum();
+    let (steps, ranges) = plan.size();
+    let values = steps.saturating_mul(series.max(1));
+    let span = |select: &model::seam::Select| select.end.ms().saturating_sub(select.start.ms());
+    let longest = plan.selects().iter().map(span).max().unwrap_or(0);
+    series <= SMALL_SERIES
+        && values <= if ranges > 0 { SMALL_RANGES } else { SMALL_VALUES }
+        && ranges <= SMALL_TIMES.0
+        && longest <= SMALL_TIMES.1
+}
+
 /// Fetches what a plan selects.
 ///
 /// # Errors

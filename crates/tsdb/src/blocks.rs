@@ -163,7 +163,7 @@ impl Tenant {
         let done = self.head.min_valid.load(Ordering::Relaxed);
         let mut windows = BTreeSet::new();
         for group in &groups {
-            for chunk in &group.state.lock().chunks {
+            for chunk in group.state.lock().chunks.iter() {
                 let (first, last) = (chunk.min_time.max(done), chunk.max_time.min(end - 1));
                 if first <= last {
                     windows.extend(first.div_euclid(range)..=last.div_euclid(range));
@@ -182,10 +182,10 @@ impl Tenant {
         let mut files: HashMap<PathBuf, i64> = HashMap::new();
         for group in &groups {
             let mut state = group.state.lock();
-            for chunk in &state.chunks {
+            for chunk in state.chunks.iter() {
                 files.insert(chunk.file.path.clone(), chunk.file.max_time);
             }
-            state.chunks.retain(|chunk| chunk.max_time >= end);
+            Arc::make_mut(&mut state.chunks).retain(|chunk| chunk.max_time >= end);
         }
         for (path, _) in files.into_iter().filter(|(_, max_time)| *max_time < end) {
             self.disk.remove_file(&path).map_err(Error::io("remove", &path))?;

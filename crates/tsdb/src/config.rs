@@ -192,6 +192,8 @@ pub struct Config {
     pub seal_interval: PromDuration,
     /// Samples are sealed early when those in memory take more bytes than this.
     pub seal_bytes: u64,
+    /// So many short sealed files become one long one, so that a query has few to open; 0 or 1 for never.
+    pub sealed_merge_files: usize,
     /// Appends are refused while the disk has less room than this, so that blocks can still be written.
     pub min_free_bytes: u64,
     /// How long an append is refused at once after the disk refused one, before the disk is tried again.
@@ -223,6 +225,7 @@ impl Default for Config {
             block_range: PromDuration(2 * 3_600_000),
             seal_interval: PromDuration(4 * 60_000),
             seal_bytes: 512 << 20,
+            sealed_merge_files: 8,
             min_free_bytes: 64 << 20,
             disk_retry: PromDuration(1000),
             max_block_samples: 50_000_000_000,

@@ -52,6 +52,7 @@ pub mod import;
 mod index;
 mod lookup;
 pub mod maintain;
+mod merge;
 pub mod metrics;
 pub mod parquet;
 mod query;

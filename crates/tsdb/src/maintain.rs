@@ -37,6 +37,8 @@ pub(crate) enum Task {
     Seal,
     /// Cut the head up to here.
     Cut(i64),
+    /// Merge short sealed files when there are enough.
+    MergeSealed,
     /// Write blocks with deleted samples anew.
     Clean,
     /// Merge blocks while some are due.
@@ -61,6 +63,7 @@ pub(crate) fn plan(facts: &Facts, config: &Config, now: i64) -> Vec<Task> {
         None if facts.unsealed > 0 && (due || big) => tasks.push(Task::Seal),
         None => {}
     }
+    tasks.push(Task::MergeSealed);
     if facts.deletions {
         tasks.push(Task::Clean);
     }
@@ -90,6 +93,7 @@ impl Tenant {
                 tracing::info!(tenant = %self.id, blocks, until = end, "cut the head");
                 Ok(())
             }
+            Task::MergeSealed => self.merge_sealed().map(drop),
             Task::Clean => self.clean_tombstones().map(drop),
             Task::Compact => {
                 while self.compact_once()? {}
@@ -229,14 +233,23 @@ mod tests {
         let interval = config.seal_interval.ms();
         let facts = Facts { last_seal: 1000, unsealed: 1, ..Facts::default() };
         let check = |facts: &Facts, now| plan(facts, &config, now);
-        assert_eq!(check(&facts, 1000 + interval - 1), [Task::Compact]);
-        assert_eq!(check(&facts, 1000 + interval), [Task::Seal, Task::Compact]);
-        assert_eq!(check(&facts, 0), [Task::Seal, Task::Compact]);
-        assert_eq!(check(&Facts { unsealed: 0, ..facts.clone() }, i64::MAX), [Task::Compact]);
-        assert_eq!(check(&Facts { unsealed: 1 << 40, ..facts.clone() }, 1001), [Task::Seal, Task::Compact]);
+        assert_eq!(check(&facts, 1000 + interval - 1), [Task::MergeSealed, Task::Compact]);
+        assert_eq!(check(&facts, 1000 + interval), [Task::Seal, Task::MergeSealed, Task::Compact]);
+        assert_eq!(check(&facts, 0), [Task::Seal, Task::MergeSealed, Task::Compact]);
+        assert_eq!(
+            check(&Facts { unsealed: 0, ..facts.clone() }, i64::MAX),
+            [Task::MergeSealed, Task::Compact]
+        );
+        assert_eq!(
+            check(&Facts { unsealed: 1 << 40, ..facts.clone() }, 1001),
+            [Task::Seal, Task::MergeSealed, Task::Compact]
+        );
         let cut = Facts { due_cut: Some(7), deletions: true, ..facts };
-        assert_eq!(check(&cut, 1001), [Task::Cut(7), Task::Clean, Task::Compact]);
+        assert_eq!(check(&cut, 1001), [Task::Cut(7), Task::MergeSealed, Task::Clean, Task::Compact]);
         let tiers = Config { tiers: vec![Default::default()], ..Config::default() };
-        assert_eq!(plan(&cut, &tiers, 1001), [Task::Cut(7), Task::Clean, Task::Compact, Task::Tiers]);
+        assert_eq!(
+            plan(&cut, &tiers, 1001),
+            [Task::Cut(7), Task::MergeSealed, Task::Clean, Task::Compact, Task::Tiers]
+        );
     }
 }

@@ -64,6 +64,8 @@ pub struct Metrics {
     pub replayed_samples: Counter,
     /// Sealed files written.
     pub seals: Counter,
+    /// Times that short sealed files became one long one.
+    pub sealed_merges: Counter,
     /// Blocks cut from the head.
     pub blocks_cut: Counter,
     /// Days of a down-sampled tier made.
@@ -123,6 +125,7 @@ impl Metrics {
             quarantined_files: Counter::default(),
             replayed_samples: Counter::default(),
             seals: Counter::default(),
+            sealed_merges: Counter::default(),
             blocks_cut: Counter::default(),
             tiers_made: Counter::default(),
             blocks_deleted: Counter::default(),
@@ -183,6 +186,7 @@ impl Metrics {
         r.register("tsdb_quarantined_files", "Damaged files that were moved aside", m.quarantined_files);
         r.register("tsdb_replayed_samples", "Samples read back from logs at recovery", m.replayed_samples);
         r.register("tsdb_seals", "Sealed files written", m.seals);
+        r.register("tsdb_sealed_merges", "Times that short sealed files became one", m.sealed_merges);
         r.register("tsdb_blocks_cut", "Blocks cut from the head", m.blocks_cut);
         r.register("tsdb_tiers_made", "Days of a down-sampled tier made", m.tiers_made);
         r.register("tsdb_blocks_deleted", "Blocks deleted by retention", m.blocks_deleted);

@@ -15,42 +15,71 @@ use crate::compact;
 use crate::error::Result;
 use crate::head::group::mix;
 use crate::head::names::Names;
-use crate::head::select::{GroupSnapshot, HeadSelected, append, join, retain, times_hash};
+use crate::head::select::{GroupSnapshot, HeadSelected, Wanted, append, join, retain, times_hash};
 use crate::tenant::Tenant;
 use crate::tiers::{self, Sources, View};
 
 /// Warning of an answer that a limit has cut.
 pub(crate) const TRUNCATED: &str = "results truncated due to limit";
 
-/// The series that a selector found.
+/// The series that a selector found: those that are in the head, then the others.
 #[derive(Default)]
 pub(crate) struct DbSeries {
     groups: Vec<Arc<GroupSnapshot>>,
-    series: Vec<Found>,
-    /// Labels of the series that are in the head, which come first.
+    /// Of the series in the head: group (index into `groups`) and column there.
+    in_head: Vec<(u32, u32)>,
+    /// Their labels.
     names: Names,
     /// Labels of the others.
     others: Vec<Labels>,
     /// Series of blocks, by series and then rank of the block.
-    in_blocks: Vec<BlockSeries>,
+    in_blocks: Parts<BlockSeries>,
     range: Option<TimeRange>,
     /// Samples before this in the head are in blocks.
     min_valid: i64,
     /// Series of tiers, by series and then time: what answers instead of raw samples.
-    in_tiers: Vec<TierPart>,
+    in_tiers: Parts<TierPart>,
+    /// Deleted ranges of the series that have any.
+    deleted: HashMap<u32, Vec<(i64, i64)>>,
     sources: Sources,
     _held: Option<Reservation>,
 }
 
-struct Found {
-    /// Group (index into `groups`) and column in the head.
-    head: Option<(u32, u32)>,
-    /// Where its series in blocks end in `in_blocks`; they start where those of the series before end.
-    blocks_end: usize,
-    /// Where its parts in `in_tiers` end.
-    tiers_end: usize,
-    /// Ranges that are deleted.
-    deleted: Vec<(i64, i64)>,
+/// What some series have parts of, by series.
+struct Parts<T> {
+    all: Vec<T>,
+    /// Of each series: where its parts end; they start where those of the series before end. Empty when there are no parts.
+    ends: Vec<u32>,
+}
+
+impl<T> Default for Parts<T> {
+    fn default() -> Self {
+        Self { all: Vec::new(), ends: Vec::new() }
+    }
+}
+
+impl<T> Parts<T> {
+    /// From parts with the series that they belong to, ascending.
+    fn new(numbered: Vec<(u32, T)>, series: usize) -> Self {
+        if numbered.is_empty() {
+            return Self::default();
+        }
+        let mut ends = vec![0; series];
+        numbered.iter().for_each(|(at, _)| ends[*at as usize] += 1);
+        let mut sum = 0;
+        for end in &mut ends {
+            sum += *end;
+            *end = sum;
+        }
+        Self { all: numbered.into_iter().map(|(_, part)| part).collect(), ends }
+    }
+
+    /// Those of a series.
+    fn of(&self, series: usize) -> &[T] {
+        let Some(&end) = self.ends.get(series) else { return &[] };
+        let start = series.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.all[start as usize..end as usize]
+    }
 }
 
 /// A series of a tier's block, and from when to when it answers.
@@ -62,14 +91,20 @@ struct TierPart {
 }
 
 impl DbSeries {
+    fn deleted(&self, index: usize) -> &[(i64, i64)] {
+        match self.deleted.is_empty() {
+            true => &[],
+            false => self.deleted.get(&(index as u32)).map_or(&[], Vec::as_slice),
+        }
+    }
+
     /// Reads what tiers say of a series, ascending in time.
     fn read_tiers(&self, index: usize, out: &mut Samples) -> Result<()> {
-        let from = index.checked_sub(1).map_or(0, |before| self.series[before].tiers_end);
         let (mut tier, mut last) = (Tier::default(), None);
-        for part in &self.in_tiers[from..self.series[index].tiers_end] {
+        for part in self.in_tiers.of(index) {
             let range = TimeRange { start: Timestamp(part.first), end: Timestamp(part.last) };
             part.series.read_tier(range, &mut tier)?;
-            tier.remove(part.resolution, &self.series[index].deleted);
+            tier.remove(part.resolution, self.deleted(index));
             tiers::show(&tier, part.resolution, self.sources.view.unwrap_or(View::Last), &mut last, out);
         }
         out.times_id = times_hash(&out.times);
@@ -79,7 +114,7 @@ impl DbSeries {
 
 impl SeriesSet for DbSeries {
     fn len(&self) -> usize {
-        self.series.len()
+        self.names.len() + self.others.len()
     }
 
     fn labels(&self, index: usize) -> Labels {
@@ -101,16 +136,14 @@ impl SeriesSet for DbSeries {
 
     fn read(&self, index: usize, out: &mut Samples) -> std::result::Result<(), SeamError> {
         out.clear();
-        let found = &self.series[index];
-        let from = index.checked_sub(1).map_or(0, |before| self.series[before].blocks_end);
         let range = self.range.unwrap_or(TimeRange { start: Timestamp::MIN, end: Timestamp::MAX });
-        for (nth, series) in self.in_blocks[from..found.blocks_end].iter().enumerate() {
+        for (nth, series) in self.in_blocks.of(index).iter().enumerate() {
             let before = out.times.len();
             let id = series.append(range, out)?;
             out.times_id = if nth == 0 { id } else { mix(out.times_id, id) };
             join(out, before);
         }
-        if let Some((group, column)) = found.head {
+        if let Some(&(group, column)) = self.in_head.get(index) {
             let read = |out: &mut Samples| {
                 self.groups[group as usize].read(column, out)?;
                 if out.times.first().is_some_and(|&first| first < self.min_valid) {
@@ -127,7 +160,7 @@ impl SeriesSet for DbSeries {
                 append(out, part);
             }
         }
-        compact::remove(out, &found.deleted);
+        compact::remove(out, self.deleted(index));
         if !self.sources.is_raw() {
             retain(out, |time| self.sources.is_raw_at(time));
             let raw = std::mem::take(out);
@@ -150,14 +183,15 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
     let mut charge = |bytes: u64| Ok(held.grow(bytes)?);
     let limit = select.hints.limit;
     let range = TimeRange { start: Timestamp(start), end: Timestamp(end) };
+    // Identities are how series are found again in blocks.
+    let hashes = tenant.readable().metas().any(|meta| meta.overlaps(start, end));
     // The head first: what a cut takes from it is in the list of blocks already. Deletions before blocks: one is forgotten
     // after the blocks without its samples are in the list.
-    let head = tenant.head.select(&select.matchers, start, end, limit, &mut charge)?;
+    let head = tenant.head.select(&select.matchers, Wanted { start, end, limit, hashes }, &mut charge)?;
     let tombstones = Arc::clone(&tenant.tombstones.read());
     let min_valid = tenant.head.min_valid.load(Ordering::Relaxed);
     let mut readable = tenant.readable();
-    let HeadSelected { groups, series: in_head, names } = head;
-    let mut series = Vec::with_capacity(in_head.len());
+    let HeadSelected { groups, places: in_head, hashes, names } = head;
     let mut warnings = std::mem::take(&mut readable.warnings);
     let mut numbered: Vec<(u32, BlockSeries)> = Vec::new();
     let mut of_tiers: Vec<(u32, TierPart)> = Vec::new();
@@ -183,12 +217,23 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
     let hasher = tenant.head.hasher;
     let mut by_hash: HashMap<u128, u32> = HashMap::new();
     if !overlapping.is_empty() {
-        by_hash = in_head.iter().enumerate().map(|(at, found)| (found.hash, at as u32)).collect();
+        by_hash = match hashes.len() == names.len() {
+            true => hashes.into_iter().zip(0..).collect(),
+            // The block has been cut just now.
+            false => {
+                (0..names.len()).map(|at| (hasher.hash(names.labels(at).as_encoded()), at as u32)).collect()
+            }
+        };
     }
-    for (at, found) in in_head.into_iter().enumerate() {
-        let deleted = if tombstones.0.is_empty() { Vec::new() } else { tombstones.ranges(&names.labels(at)) };
-        let head = Some((found.group, found.column));
-        series.push(Found { head, blocks_end: 0, tiers_end: 0, deleted });
+    let mut deleted: HashMap<u32, Vec<(i64, i64)>> = HashMap::new();
+    let mut note_deleted = |at: u32, labels: &Labels| {
+        let ranges = tombstones.ranges(labels);
+        if !ranges.is_empty() {
+            deleted.insert(at, ranges);
+        }
+    };
+    if !tombstones.0.is_empty() {
+        (0..names.len()).for_each(|at| note_deleted(at as u32, &names.labels(at)));
     }
     let mut others = Vec::new();
     let mut encoded = Vec::new();
@@ -205,17 +250,17 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
             encoded.clear();
             one.encode_labels(&mut encoded)?;
             let hash = hasher.hash(&encoded);
+            let series = names.len() + others.len();
             let at = match by_hash.get(&hash) {
                 Some(&at) => at,
-                None if limit > 0 && series.len() >= limit => continue,
+                None if limit > 0 && series >= limit => continue,
                 None => {
-                    charge((encoded.len() + size_of::<Found>() + 48) as u64)?;
+                    charge((encoded.len() + 64) as u64)?;
                     let labels = one.labels()?;
-                    let deleted = tombstones.ranges(&labels);
+                    note_deleted(series as u32, &labels);
                     others.push(labels);
-                    by_hash.insert(hash, series.len() as u32);
-                    series.push(Found { head: None, blocks_end: 0, tiers_end: 0, deleted });
-                    series.len() as u32 - 1
+                    by_hash.insert(hash, series as u32);
+                    series as u32
                 }
             };
             let resolution = block.meta().resolution_ms;
@@ -229,29 +274,21 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
         }
     }
     numbered.sort_by_key(|(at, _)| *at);
-    let mut ends = numbered.iter().map(|(at, _)| *at).peekable();
-    let mut end_at = 0;
-    for (at, found) in series.iter_mut().enumerate() {
-        while ends.next_if(|&of| of as usize == at).is_some() {
-            end_at += 1;
-        }
-        found.blocks_end = end_at;
-    }
-    let in_blocks = numbered.into_iter().map(|(_, series)| series).collect();
     of_tiers.sort_by_key(|(at, part)| (*at, part.series.block_min_time().max(part.first)));
-    let mut ends = of_tiers.iter().map(|(at, _)| *at).peekable();
-    let mut end_at = 0;
-    for (at, found) in series.iter_mut().enumerate() {
-        while ends.next_if(|&of| of as usize == at).is_some() {
-            end_at += 1;
-        }
-        found.tiers_end = end_at;
-    }
-    let in_tiers = of_tiers.into_iter().map(|(_, part)| part).collect();
-    let range = Some(range);
-    let _held = Some(held);
-    let series =
-        DbSeries { groups, series, names, others, in_blocks, range, min_valid, in_tiers, sources, _held };
+    let series = names.len() + others.len();
+    let series = DbSeries {
+        groups,
+        in_head,
+        names,
+        others,
+        in_blocks: Parts::new(numbered, series),
+        range: Some(range),
+        min_valid,
+        in_tiers: Parts::new(of_tiers, series),
+        deleted,
+        sources,
+        _held: Some(held),
+    };
     Ok(Selected { series: Arc::new(series), warnings })
 }
 
@@ -268,9 +305,10 @@ pub(crate) fn series(
     let mut found: Vec<Labels> = Vec::new();
     let all = [Vec::new()];
     let selectors = if selectors.is_empty() { &all } else { selectors };
+    let wanted = Wanted { start: range.start.ms(), end: range.end.ms(), limit: 0, hashes: false };
     let heads: Vec<_> = selectors
         .iter()
-        .map(|selector| tenant.head.select(selector, range.start.ms(), range.end.ms(), 0, &mut |_| Ok(())))
+        .map(|selector| tenant.head.select(selector, wanted, &mut |_| Ok(())))
         .collect::<Result<_>>()?;
     // After the head: what a cut takes from it is in the list of blocks already.
     let mut readable = tenant.readable();

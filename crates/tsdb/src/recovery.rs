@@ -258,7 +258,7 @@ pub(crate) fn sealed_files(
                     match groups.by_number.get(&group) {
                         Some(group) => {
                             head.max_time.fetch_max(chunk.max_time, Ordering::Relaxed);
-                            group.state.lock().chunks.push(chunk);
+                            Arc::make_mut(&mut group.state.lock().chunks).push(chunk);
                         }
                         // In blocks, and its series dropped.
                         None if chunk.max_time < cut => {}

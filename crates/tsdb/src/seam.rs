@@ -26,6 +26,18 @@ fn block<T>(run: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Runs work at once when it is `quick`: telling the runtime costs more than a look-up of few series.
+fn block_unless<T>(quick: bool, run: impl FnOnce() -> T) -> T {
+    if quick { run() } else { block(run) }
+}
+
+impl Db {
+    fn quick(&self, tenant: &TenantId, selectors: &[Selector], range: TimeRange) -> bool {
+        !selectors.is_empty()
+            && self.is_quick(tenant, selectors.iter().map(Vec::as_slice), range.start.ms(), range.end.ms())
+    }
+}
+
 impl Appender for Db {
     fn append<'a>(
         &'a self,
@@ -55,7 +67,12 @@ impl Querier for Db {
         selects: &'a [Select],
         budget: &'a Arc<Budget>,
     ) -> BoxFuture<'a, Result<Vec<Selected>, SeamError>> {
-        Box::pin(async move { Ok(block(|| Db::select(self, tenant, selects, budget))?) })
+        Box::pin(async move {
+            let start = selects.iter().map(|s| s.start.ms()).min().unwrap_or(0);
+            let end = selects.iter().map(|s| s.end.ms()).max().unwrap_or(0);
+            let quick = self.is_quick(tenant, selects.iter().map(|s| &*s.matchers), start, end);
+            Ok(block_unless(quick, || Db::select(self, tenant, selects, budget))?)
+        })
     }
 
     fn series<'a>(
@@ -65,7 +82,10 @@ impl Querier for Db {
         range: TimeRange,
         limit: usize,
     ) -> BoxFuture<'a, Result<(Vec<Labels>, Vec<String>), SeamError>> {
-        Box::pin(async move { Ok(block(|| Db::series(self, tenant, selectors, range, limit))?) })
+        Box::pin(async move {
+            let quick = self.quick(tenant, selectors, range);
+            Ok(block_unless(quick, || Db::series(self, tenant, selectors, range, limit))?)
+        })
     }
 
     fn label_names<'a>(
@@ -75,8 +95,10 @@ impl Querier for Db {
         range: TimeRange,
         limit: usize,
     ) -> BoxFuture<'a, Result<Names, SeamError>> {
-        let run = move || Db::label_names(self, tenant, selectors, range, limit);
-        Box::pin(async move { Ok(if selectors.is_empty() { run() } else { block(run) }?) })
+        Box::pin(async move {
+            let quick = selectors.is_empty() || self.quick(tenant, selectors, range);
+            Ok(block_unless(quick, || Db::label_names(self, tenant, selectors, range, limit))?)
+        })
     }
 
     fn label_values<'a>(
@@ -87,8 +109,10 @@ impl Querier for Db {
         range: TimeRange,
         limit: usize,
     ) -> BoxFuture<'a, Result<Names, SeamError>> {
-        let run = move || Db::label_values(self, tenant, name, selectors, range, limit);
-        Box::pin(async move { Ok(if selectors.is_empty() { run() } else { block(run) }?) })
+        Box::pin(async move {
+            let quick = selectors.is_empty() || self.quick(tenant, selectors, range);
+            Ok(block_unless(quick, || Db::label_values(self, tenant, name, selectors, range, limit))?)
+        })
     }
 
     fn metadata<'a>(

@@ -48,7 +48,11 @@ pub(crate) struct Tenant {
 
 /// State of background work.
 pub(crate) struct Work {
-    next_sealed: u64,
+    pub(crate) next_sealed: u64,
+    /// Sealed files that came since files were merged, at most.
+    pub(crate) sealed_since_merge: usize,
+    /// Sealed files below this number are damaged, or older than one that is.
+    pub(crate) unmergeable_until: u64,
     series_log_number: u64,
     /// Series dropped since the series log was written anew.
     dropped: usize,
@@ -58,7 +62,7 @@ pub(crate) struct Work {
     pub(crate) leftover: Vec<PathBuf>,
     /// Tiers that were made or found to be empty: resolution and day.
     pub(crate) tiers_done: std::collections::BTreeSet<(i64, i64)>,
-    encoder: Encoder,
+    pub(crate) encoder: Encoder,
 }
 
 /// What a tenant needs from its database.
@@ -139,6 +143,8 @@ impl Tenant {
             closing: AtomicBool::new(false),
             work: Mutex::new(Work {
                 next_sealed,
+                sealed_since_merge: usize::MAX,
+                unmergeable_until: 0,
                 series_log_number,
                 dropped: 0,
                 last_block: 0,
@@ -267,7 +273,7 @@ impl Tenant {
                     for (number, chunk) in chunks {
                         let group = by_number.get(&number).expect("groups with samples are not dropped");
                         let mut state = group.state.lock();
-                        state.chunks.push(chunk);
+                        Arc::make_mut(&mut state.chunks).push(chunk);
                         state.sealing = None;
                     }
                     // Start timestamps whose samples were sealed before them leave nothing to write.
@@ -280,6 +286,7 @@ impl Tenant {
                     return Err(err);
                 }
             }
+            work.sealed_since_merge = work.sealed_since_merge.saturating_add(1);
             self.metrics.seals.inc();
         }
         self.write_meta()?;

@@ -41,8 +41,13 @@ pub(crate) fn answer(answer: Answer) -> Response {
 
 fn respond(status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8>) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let empty = body.is_empty();
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
+    if !empty {
+        let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
     for (name, value) in headers {
         if let Ok(value) = HeaderValue::from_str(&value) {
             response.headers_mut().insert(HeaderName::from_static(name), value);

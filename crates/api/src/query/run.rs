@@ -337,6 +337,15 @@ impl Queries {
         // Dropping this future, as happens when the client goes away, stops the threads at their next batch.
         let cancel = Arc::new(AtomicBool::new(false));
         let _stop = SetOnDrop(Arc::clone(&cancel));
+        if promql::query::is_small(&plan, &selected) {
+            let evaluated = promql::evaluate_rows(&plan, selected, &limits, &budget, &cancel);
+            let timings = Timings {
+                prepared,
+                evaluated: began.elapsed().saturating_sub(prepared),
+                ..Timings::default()
+            };
+            return evaluated.map(|found| (found, timings)).map_err(|err| query_error(&err));
+        }
         let work = move || promql::evaluate_rows(&plan, selected, &limits, &budget, &cancel);
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => {
@@ -387,7 +396,7 @@ pub(crate) fn query_error(err: &promql::Error) -> ApiError {
         ErrorKind::Cancelled => ErrorType::Canceled,
         ErrorKind::Internal | ErrorKind::Corrupt => ErrorType::Internal,
         ErrorKind::Unavailable => ErrorType::Unavailable,
-        _ if matches!(err, promql::Error::Plan(_)) => ErrorType::BadData,
+        _ if matches!(err, promql::Error::Plan(_)) => return ApiError::parameter("query", err),
         _ => ErrorType::Execution,
     };
     ApiError::new(kind, err.to_string())

@@ -133,6 +133,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let storage = Arc::clone(&forward) as Arc<dyn Appender>;
     let gate =
         ingest::Gate::new(storage, Arc::clone(&clock), settings.ingest.clone(), metrics.ingest.clone())?;
+    let gate = if config.eval_options.type_and_unit_labels { gate.with_types() } else { gate };
     let guard = Arc::new(forward::guard(settings, &db, &metrics.ingest, seed(started)));
     let gate: Arc<dyn Appender> = Arc::new(gate.guarded(Arc::clone(&guard)));
     let querier: Arc<dyn Querier> = Arc::clone(&db) as Arc<dyn Querier>;

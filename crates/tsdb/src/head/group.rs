@@ -424,8 +424,8 @@ pub(crate) struct GroupState {
     pub(crate) rows: Rows,
     /// Taken out of `rows` by a seal that is not on disk yet.
     pub(crate) sealing: Option<Arc<Rows>>,
-    /// On disk, oldest seal first.
-    pub(crate) chunks: Vec<Chunk>,
+    /// On disk, oldest seal first; shared with readers.
+    pub(crate) chunks: Arc<Vec<Chunk>>,
 }
 
 /// A column whose series was dropped.

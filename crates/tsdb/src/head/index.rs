@@ -6,6 +6,8 @@
 
 mod fill;
 
+use std::sync::OnceLock;
+
 use hashbrown::{HashMap, HashTable};
 use model::labels::{self, METRIC_NAME};
 use model::{Labels, MatchOp, Matcher, SeriesRef};
@@ -21,6 +23,8 @@ struct Name {
     text: Box<str>,
     /// Pairs, in no order.
     pairs: Vec<u32>,
+    /// The pairs in the order of their values, once somebody has asked for it.
+    sorted: OnceLock<Box<[u32]>>,
 }
 
 /// A label name and value.
@@ -171,7 +175,7 @@ impl Index {
             Some(&number) => number,
             None => {
                 let number = self.names.len() as u32;
-                self.names.push(Name { text: name.into(), pairs: Vec::new() });
+                self.names.push(Name { text: name.into(), pairs: Vec::new(), sorted: OnceLock::new() });
                 self.name_numbers.insert(name.into(), number);
                 number
             }
@@ -181,7 +185,9 @@ impl Index {
             return (found, false);
         }
         let number = self.free_pairs.pop().unwrap_or(self.pairs.len() as u32);
-        let of_name = &mut self.names[name_number as usize].pairs;
+        let of_name = &mut self.names[name_number as usize];
+        of_name.sorted.take();
+        let of_name = &mut of_name.pairs;
         let pair = Pair {
             name: name_number,
             value: value.into(),
@@ -285,6 +291,7 @@ impl Index {
         if let Ok(entry) = self.pair_table.find_entry(hash, |&p| p == number) {
             entry.remove();
         }
+        self.names[pair.name as usize].sorted.take();
         let of_name = &mut self.names[pair.name as usize].pairs;
         of_name.swap_remove(pair.at as usize);
         if let Some(&moved) = of_name.get(pair.at as usize) {
@@ -377,6 +384,15 @@ impl Index {
         left.unwrap_or_else(|| self.all())
     }
 
+    /// No more series than this pass every matcher: what one label value alone says.
+    pub(crate) fn at_most(&self, matchers: &[Matcher]) -> usize {
+        let equal = matchers.iter().filter(|m| m.op() == MatchOp::Equal && !m.value().is_empty());
+        let len = |m: &Matcher| {
+            self.find_pair(m.name(), m.value()).map_or(0, |pair| self.pair(pair).postings.len())
+        };
+        equal.map(len).min().unwrap_or(self.live)
+    }
+
     /// Applies one matcher that is no set of values.
     fn narrow(&self, have: Option<RoaringBitmap>, matcher: &Matcher) -> RoaringBitmap {
         let keeps_missing = matcher.matches_empty();
@@ -443,6 +459,25 @@ impl Index {
         self.names.iter().filter(|name| !name.pairs.is_empty()).map(|name| &*name.text)
     }
 
+    /// Values of a label in their order, with their series.
+    pub(crate) fn sorted_values(&self, name: &str) -> impl Iterator<Item = (&str, &Postings)> {
+        let pairs = match self.name_numbers.get(name) {
+            Some(&name) => {
+                let name = &self.names[name as usize];
+                name.sorted.get_or_init(|| {
+                    let mut pairs = name.pairs.clone();
+                    pairs.sort_unstable_by(|&a, &b| self.pair(a).value.cmp(&self.pair(b).value));
+                    pairs.into()
+                })
+            }
+            None => [].as_slice(),
+        };
+        pairs.iter().map(|&pair| {
+            let pair = self.pair(pair);
+            (&*pair.value, &pair.postings)
+        })
+    }
+
     /// Values of a label, with their series.
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = (&str, &Postings)> {
         let pairs = match self.name_numbers.get(name) {
@@ -487,7 +522,13 @@ impl Index {
             + self.pairs.capacity() * size_of::<Option<Pair>>()
             + self.pair_table.capacity() * 5
             + self.pairs.iter().flatten().map(|p| p.postings.heap_bytes() + p.value.len() + 16).sum::<usize>()
-            + self.names.iter().map(|n| n.pairs.capacity() * 4 + n.text.len() * 2 + 64).sum::<usize>()
+            + self
+                .names
+                .iter()
+                .map(|n| {
+                    (n.pairs.capacity() + n.sorted.get().map_or(0, |s| s.len())) * 4 + n.text.len() * 2 + 80
+                })
+                .sum::<usize>()
     }
 }
 

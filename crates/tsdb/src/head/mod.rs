@@ -62,6 +62,8 @@ pub(crate) struct Head {
     pub(crate) log_pairs: Mutex<u32>,
     /// Some series may have no sample: their first batch was refused by the disk, or ended with the process.
     pub(crate) some_empty: AtomicBool,
+    /// For the groups before this number: a time at which all have begun, and one at which none has ended.
+    pub(crate) common_time: Mutex<(u64, i64, i64)>,
 }
 
 /// The groups, by number and by target.
@@ -88,6 +90,7 @@ impl Head {
             unsealed: AtomicU64::new(0),
             log_pairs: Mutex::new(0),
             some_empty: AtomicBool::new(false),
+            common_time: Mutex::default(),
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct NamesBuilder {
     names: Names,
     /// By number of the pair in the index: its position in `texts`.
     known: HashMap<u32, u32>,
+    /// The pairs of the series before, by their numbers in the index.
+    last: Vec<u32>,
 }
 
 impl NamesBuilder {
@@ -35,7 +37,13 @@ impl NamesBuilder {
         let Names { texts, pairs, ends } = &mut self.names;
         let numbers = index.pairs_of(series);
         let mut bytes = numbers.len() * 4 + 4;
-        for &number in numbers {
+        // Neighbours are of one target, so that most pairs are those of the series before.
+        let before = pairs.len() - self.last.len();
+        for (nth, &number) in numbers.iter().enumerate() {
+            if self.last.get(nth) == Some(&number) {
+                pairs.push(pairs[before + nth]);
+                continue;
+            }
             let at = *self.known.entry(number).or_insert_with(|| {
                 let (name, value) = index.pair_text(number);
                 let mut text = Vec::with_capacity(name.len() + value.len() + 2);
@@ -46,6 +54,8 @@ impl NamesBuilder {
             });
             pairs.push(at);
         }
+        self.last.clear();
+        self.last.extend_from_slice(numbers);
         ends.push(pairs.len() as u32);
         bytes as u64
     }

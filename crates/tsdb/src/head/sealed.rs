@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use model::Samples;
 
 use super::group::Rows;
+use super::select::GroupSnapshot;
 use crate::chunk::varint::{Cursor, put, put_signed};
 use crate::chunk::{
     CorruptChunk, MAX_COUNT, decode_histograms, decode_starts, decode_times, decode_values,
@@ -33,6 +34,8 @@ pub(crate) struct SealedFile {
     pub(crate) number: u64,
     pub(crate) max_time: i64,
     pub(crate) len: u64,
+    /// Samples of the longest time column in it.
+    pub(crate) longest: usize,
 }
 
 /// One group's samples in a sealed file.
@@ -44,17 +47,33 @@ pub(crate) struct Chunk {
     pub(crate) max_time: i64,
 }
 
+/// Where the parts of a chunk are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    /// Where the time columns start.
+    times: usize,
+    /// How many time columns.
+    sets: usize,
+    first_column: u32,
+    columns: u32,
+    /// Where the table of page offsets starts.
+    table: usize,
+}
+
+/// Decoded time columns, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct TimeSets {
+    times: Vec<i64>,
+    /// Where each column ends; it starts where the one before ends.
+    ends: Vec<u32>,
+}
+
 /// A chunk whose header is read, and whose time columns are decoded.
 #[derive(Debug)]
 pub(crate) struct OpenChunk {
-    /// Distinct time columns.
-    times: Vec<Vec<i64>>,
-    first_column: u32,
-    columns: u32,
-    /// Where the table of page offsets starts in `bytes`.
-    table: usize,
-    bytes: Bytes,
-    path: PathBuf,
+    chunk: Chunk,
+    layout: Layout,
+    sets: TimeSets,
 }
 
 /// Encodes what a group has in memory.
@@ -160,13 +179,59 @@ impl Encoder {
             self.offsets.push(self.pages.len() as u32);
         }
 
+        self.times.clear();
+        Some(self.finish(group, (min_time, max_time), &sets, first_column))
+    }
+
+    /// The frame's payload for the first `columns` columns of `chunks`, all of the group's in some files; `None` when there is no
+    /// sample.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn encode_chunks(
+        &mut self,
+        group: u64,
+        columns: u32,
+        chunks: &GroupSnapshot,
+    ) -> Result<Option<&[u8]>> {
+        self.pages.clear();
+        self.offsets.clear();
+        self.offsets.push(0);
+        let mut sets: Vec<Vec<i64>> = Vec::new();
+        let mut known: HashMap<Vec<i64>, usize> = HashMap::new();
+        let (mut last_set, mut first_column) = (0, None);
+        let mut range = (i64::MAX, i64::MIN);
+        let mut samples = Samples::default();
+        for column in 0..columns {
+            samples.clear();
+            chunks.read(column, &mut samples)?;
+            if let Some((first, last)) = samples.times.first().zip(samples.times.last()) {
+                range = (range.0.min(*first), range.1.max(*last));
+                first_column.get_or_insert(column as usize);
+                if sets.get(last_set).is_none_or(|set| *set != samples.times) {
+                    last_set = *known.entry(samples.times.clone()).or_insert_with_key(|times| {
+                        sets.push(times.clone());
+                        sets.len() - 1
+                    });
+                }
+                put_page(&mut self.pages, last_set as u64, &samples);
+            }
+            if first_column.is_some() {
+                self.offsets.push(self.pages.len() as u32);
+            }
+        }
+        Ok(first_column.map(|first| self.finish(group, range, &sets, first)))
+    }
+
+    /// The payload of what is in `pages` and `offsets`.
+    fn finish(&mut self, group: u64, range: (i64, i64), sets: &[Vec<i64>], first_column: usize) -> &[u8] {
         let out = &mut self.payload;
         out.clear();
         put(out, group);
-        put_signed(out, min_time);
-        put_signed(out, max_time);
+        put_signed(out, range.0);
+        put_signed(out, range.1);
         put(out, sets.len() as u64);
-        for set in &sets {
+        for set in sets {
             self.scratch.clear();
             encode_times(set, &mut self.scratch);
             put(out, set.len() as u64);
@@ -174,13 +239,12 @@ impl Encoder {
             out.extend_from_slice(&self.scratch);
         }
         put(out, first_column as u64);
-        put(out, (columns - first_column) as u64);
+        put(out, self.offsets.len() as u64 - 1);
         for offset in &self.offsets {
             out.extend_from_slice(&offset.to_le_bytes());
         }
         out.extend_from_slice(&self.pages);
-        self.times.clear();
-        Some(out)
+        out
     }
 }
 
@@ -260,6 +324,7 @@ pub(crate) fn open_file(disk: &Arc<dyn Disk>, path: &Path, number: u64) -> Resul
     }
     let mut frames = Frames::new(&bytes, MAGIC.len());
     let mut found = Vec::new();
+    let mut longest = 0;
     loop {
         let at = frames.offset();
         match frames.next() {
@@ -267,7 +332,15 @@ pub(crate) fn open_file(disk: &Arc<dyn Disk>, path: &Path, number: u64) -> Resul
             Err(what) => return Err(Error::corrupt(path, at as u64, what)),
             Ok(Some(payload)) => {
                 let mut cursor = Cursor::new(payload);
-                let head = (|| Ok((cursor.varint()?, cursor.signed()?, cursor.signed()?)))();
+                let head = (|| {
+                    let head = (cursor.varint()?, cursor.signed()?, cursor.signed()?);
+                    for _ in 0..cursor.varint()? {
+                        longest = longest.max(cursor.at_most(MAX_COUNT)?);
+                        let len = cursor.varint()? as usize;
+                        cursor.bytes(len)?;
+                    }
+                    Ok(head)
+                })();
                 let (group, min_time, max_time) =
                     head.map_err(|err: CorruptChunk| Error::corrupt(path, at as u64, err.to_string()))?;
                 found.push((group, min_time, max_time, bytes.slice_ref(payload)));
@@ -275,7 +348,8 @@ pub(crate) fn open_file(disk: &Arc<dyn Disk>, path: &Path, number: u64) -> Resul
         }
     }
     let max_time = found.iter().map(|f| f.2).max().unwrap_or(i64::MIN);
-    let file = Arc::new(SealedFile { path: path.to_owned(), number, max_time, len: bytes.len() as u64 });
+    let len = bytes.len() as u64;
+    let file = Arc::new(SealedFile { path: path.to_owned(), number, max_time, len, longest });
     Ok(found
         .into_iter()
         .map(|(group, min_time, max_time, bytes)| {
@@ -290,14 +364,25 @@ impl Chunk {
     /// # Errors
     /// `Corrupt`.
     pub(crate) fn open(&self) -> Result<OpenChunk> {
-        self.parse().map_err(|err| self.corrupt(err))
+        let mut sets = TimeSets::default();
+        let layout = self.layout()?;
+        self.decode_times(&layout, &mut sets)?;
+        Ok(OpenChunk { chunk: self.clone(), layout, sets })
     }
 
     fn corrupt(&self, err: CorruptChunk) -> Error {
         Error::corrupt(&self.file.path, 0, err.to_string())
     }
 
-    fn parse(&self) -> std::result::Result<OpenChunk, CorruptChunk> {
+    /// Reads the header and leaves the time columns as they are.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn layout(&self) -> Result<Layout> {
+        self.parse().map_err(|err| self.corrupt(err))
+    }
+
+    fn parse(&self) -> std::result::Result<Layout, CorruptChunk> {
         let mut cursor = Cursor::new(&self.bytes);
         cursor.varint()?;
         cursor.signed()?;
@@ -306,57 +391,50 @@ impl Chunk {
         if sets > cursor.rest().len() {
             return Err(CorruptChunk("more time columns than bytes"));
         }
-        let mut times = Vec::with_capacity(sets);
+        let times = cursor.used();
         for _ in 0..sets {
-            let count = cursor.varint()? as usize;
+            cursor.varint()?;
             let len = cursor.varint()? as usize;
-            let bytes = cursor.bytes(len)?;
-            if count > MAX_COUNT {
-                return Err(CorruptChunk("a time column is too long"));
-            }
-            let mut set = Vec::with_capacity(count.min(len * 64));
-            decode_times(bytes, count, &mut set)?;
-            times.push(set);
+            cursor.bytes(len)?;
         }
         let number = |v: u64| u32::try_from(v).map_err(|_| CorruptChunk("a column is impossible"));
         let first_column = number(cursor.varint()?)?;
         let columns = number(cursor.varint()?)?;
         let table = cursor.used();
         cursor.bytes((columns as usize + 1) * 4)?;
-        Ok(OpenChunk {
-            times,
-            first_column,
-            columns,
-            table,
-            bytes: self.bytes.clone(),
-            path: self.file.path.clone(),
-        })
-    }
-}
-
-impl OpenChunk {
-    /// Whether the column has samples here.
-    pub(crate) fn has(&self, column: u32) -> bool {
-        self.page(column).is_ok_and(|page| page.is_some())
+        Ok(Layout { times, sets, first_column, columns, table })
     }
 
-    /// Columns with a page here.
-    pub(crate) fn columns(&self) -> impl Iterator<Item = u32> {
-        (self.first_column..self.first_column.saturating_add(self.columns)).filter(|&c| self.has(c))
+    /// Appends the time columns.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn decode_times(&self, layout: &Layout, sets: &mut TimeSets) -> Result<()> {
+        let mut decode = || {
+            let mut cursor = Cursor::new(&self.bytes[layout.times..]);
+            for _ in 0..layout.sets {
+                let count = cursor.varint()? as usize;
+                let len = cursor.varint()? as usize;
+                let bytes = cursor.bytes(len)?;
+                if count > MAX_COUNT {
+                    return Err(CorruptChunk("a time column is too long"));
+                }
+                decode_times(bytes, count, &mut sets.times)?;
+                let end = u32::try_from(sets.times.len());
+                sets.ends.push(end.map_err(|_| CorruptChunk("the time columns are too long"))?);
+            }
+            Ok(())
+        };
+        decode().map_err(|err| self.corrupt(err))
     }
 
-    /// The newest sample of `column`.
-    pub(crate) fn last_time(&self, column: u32) -> Option<i64> {
-        let set = Cursor::new(self.page(column).ok()??).varint().ok()?;
-        self.times.get(set as usize)?.last().copied()
-    }
-
-    fn page(&self, column: u32) -> std::result::Result<Option<&[u8]>, CorruptChunk> {
-        let Some(at) = column.checked_sub(self.first_column).filter(|&at| at < self.columns) else {
+    /// The bytes of a column's page.
+    fn page(&self, layout: &Layout, column: u32) -> std::result::Result<Option<&[u8]>, CorruptChunk> {
+        let Some(at) = column.checked_sub(layout.first_column).filter(|&at| at < layout.columns) else {
             return Ok(None);
         };
         let word = |at: usize| {
-            let at = self.table + at * 4;
+            let at = layout.table + at * 4;
             let bytes = &self.bytes[at..at + 4];
             u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize
         };
@@ -364,8 +442,120 @@ impl OpenChunk {
         if start == end {
             return Ok(None);
         }
-        let pages = &self.bytes[self.table + (self.columns as usize + 1) * 4..];
+        let pages = &self.bytes[layout.table + (layout.columns as usize + 1) * 4..];
         pages.get(start..end).map(Some).ok_or(CorruptChunk("a page is outside its chunk"))
+    }
+
+    /// Whether the column has samples here.
+    pub(crate) fn has(&self, layout: &Layout, column: u32) -> bool {
+        self.page(layout, column).is_ok_and(|page| page.is_some())
+    }
+
+    /// Appends the samples of `column`, whose times are among `sets` from `first_set` on; says which of those they have, `None`
+    /// when there are no samples.
+    ///
+    /// # Errors
+    /// `Corrupt`; `out` may then hold half of the samples.
+    pub(crate) fn read(
+        &self,
+        layout: &Layout,
+        sets: &TimeSets,
+        first_set: usize,
+        column: u32,
+        out: &mut Samples,
+    ) -> Result<Option<u32>> {
+        self.read_page(layout, sets, first_set, column, out).map_err(|err| self.corrupt(err))
+    }
+
+    #[inline]
+    fn read_page(
+        &self,
+        layout: &Layout,
+        sets: &TimeSets,
+        first_set: usize,
+        column: u32,
+        out: &mut Samples,
+    ) -> std::result::Result<Option<u32>, CorruptChunk> {
+        let Some(page) = self.page(layout, column)? else { return Ok(None) };
+        let mut cursor = Cursor::new(page);
+        let set = cursor.varint()? as usize;
+        if set >= layout.sets {
+            return Err(CorruptChunk("a page names a time column that is not there"));
+        }
+        let times = sets.get(first_set + set);
+        let flags = cursor.byte()?;
+        let before = out.times.len();
+        out.times.extend_from_slice(times);
+        let used = decode_values(cursor.rest(), times.len(), &mut out.values)?;
+        if flags != 0 {
+            cursor.bytes(used)?;
+            read_extras(cursor, flags, before, times.len(), out)?;
+        }
+        if flags & STARTS == 0 && !out.starts.is_empty() {
+            out.starts.resize(out.times.len(), 0);
+        }
+        Ok(Some(set as u32))
+    }
+}
+
+/// Reads the histograms and start timestamps of a page with `count` samples, which are those from `before` on.
+fn read_extras(
+    mut cursor: Cursor<'_>,
+    flags: u8,
+    before: usize,
+    count: usize,
+    out: &mut Samples,
+) -> std::result::Result<(), CorruptChunk> {
+    if flags & HISTOGRAMS != 0 {
+        let histograms = cursor.varint()? as usize;
+        if histograms > count {
+            return Err(CorruptChunk("more histograms than samples"));
+        }
+        let mut places = Vec::with_capacity(histograms);
+        let mut last = 0;
+        for _ in 0..histograms {
+            last += cursor.varint()?;
+            if last >= count as u64 {
+                return Err(CorruptChunk("a histogram is behind the last sample"));
+            }
+            places.push(before as u32 + last as u32);
+        }
+        let mut decoded = Vec::with_capacity(histograms);
+        let used = decode_histograms(cursor.rest(), histograms, &mut decoded)?;
+        cursor.bytes(used)?;
+        out.histograms.extend(places.into_iter().zip(decoded));
+    }
+    if flags & STARTS != 0 {
+        out.starts.resize(before, 0);
+        decode_starts(cursor.rest(), count, &mut out.starts)?;
+    }
+    Ok(())
+}
+
+impl TimeSets {
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn get(&self, set: usize) -> &[i64] {
+        let start = set.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.times[start as usize..self.ends[set] as usize]
+    }
+}
+
+impl OpenChunk {
+    /// Columns with a page here.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = u32> {
+        let (first, columns) = (self.layout.first_column, self.layout.columns);
+        (first..first.saturating_add(columns)).filter(|&column| self.chunk.has(&self.layout, column))
+    }
+
+    /// The newest sample of `column`.
+    pub(crate) fn last_time(&self, column: u32) -> Option<i64> {
+        let set = Cursor::new(self.chunk.page(&self.layout, column).ok()??).varint().ok()?;
+        let set = usize::try_from(set).ok().filter(|&set| set < self.layout.sets)?;
+        self.sets.get(set).last().copied()
     }
 
     /// Appends the samples of `column`; says which time column they have, `None` when there are none.
@@ -373,45 +563,6 @@ impl OpenChunk {
     /// # Errors
     /// `Corrupt`; `out` may then hold half of the samples.
     pub(crate) fn read(&self, column: u32, out: &mut Samples) -> Result<Option<u32>> {
-        self.read_page(column, out).map_err(|err| Error::corrupt(&self.path, 0, err.to_string()))
-    }
-
-    fn read_page(&self, column: u32, out: &mut Samples) -> std::result::Result<Option<u32>, CorruptChunk> {
-        let Some(page) = self.page(column)? else { return Ok(None) };
-        let mut cursor = Cursor::new(page);
-        let set = cursor.varint()? as usize;
-        let times =
-            self.times.get(set).ok_or(CorruptChunk("a page names a time column that is not there"))?;
-        let flags = cursor.byte()?;
-        let before = out.times.len();
-        out.times.extend_from_slice(times);
-        let used = decode_values(cursor.rest(), times.len(), &mut out.values)?;
-        cursor.bytes(used)?;
-        if flags & HISTOGRAMS != 0 {
-            let count = cursor.varint()? as usize;
-            if count > times.len() {
-                return Err(CorruptChunk("more histograms than samples"));
-            }
-            let mut places = Vec::with_capacity(count);
-            let mut last = 0;
-            for _ in 0..count {
-                last += cursor.varint()?;
-                if last >= times.len() as u64 {
-                    return Err(CorruptChunk("a histogram is behind the last sample"));
-                }
-                places.push(before as u32 + last as u32);
-            }
-            let mut histograms = Vec::with_capacity(count);
-            let used = decode_histograms(cursor.rest(), count, &mut histograms)?;
-            cursor.bytes(used)?;
-            out.histograms.extend(places.into_iter().zip(histograms));
-        }
-        if flags & STARTS != 0 {
-            out.starts.resize(before, 0);
-            decode_starts(cursor.rest(), times.len(), &mut out.starts)?;
-        } else if !out.starts.is_empty() {
-            out.starts.resize(out.times.len(), 0);
-        }
-        Ok(Some(set as u32))
+        self.chunk.read(&self.layout, &self.sets, 0, column, out)
     }
 }

@@ -8,33 +8,54 @@ use model::{Matcher, Samples};
 use super::group::{Group, Rows, mix};
 use super::names::{Names, NamesBuilder};
 use super::postings::Postings;
-use super::sealed::{Chunk, OpenChunk};
-use super::{Head, split};
+use super::sealed::{Chunk, Layout, TimeSets};
+use super::{Groups, Head, split};
 use crate::error::{Error, Result};
+
+/// So many bytes are charged to a budget at once.
+const CHARGED_AT_ONCE: u64 = 16 << 10;
 
 /// A group as it was when a query began.
 pub(crate) struct GroupSnapshot {
-    chunks: Vec<Chunk>,
-    opened: OnceLock<std::result::Result<Vec<OpenChunk>, String>>,
+    /// All of the group's; those outside `start..=end` are not looked at.
+    chunks: Arc<Vec<Chunk>>,
+    start: i64,
+    end: i64,
+    opened: OnceLock<std::result::Result<Opened, String>>,
     sealing: Option<Arc<Rows>>,
     rows: Rows,
 }
 
-/// A series of the head that a selector found.
-pub(crate) struct HeadSeries {
-    /// Identity of its label set.
-    pub(crate) hash: u128,
-    pub(crate) group: u32,
-    pub(crate) column: u32,
+/// The chunks of a snapshot: which, where their parts are, and their decoded times.
+struct Opened {
+    /// Place in `chunks`, layout, first of its time columns in `sets`.
+    chunks: Vec<(u32, Layout, u32)>,
+    sets: TimeSets,
 }
 
 /// What a selector found in the head.
 #[derive(Default)]
 pub(crate) struct HeadSelected {
     pub(crate) groups: Vec<Arc<GroupSnapshot>>,
-    pub(crate) series: Vec<HeadSeries>,
+    /// Of each series: its group (index into `groups`) and its column there.
+    pub(crate) places: Vec<(u32, u32)>,
+    /// Of each series: the identity of its label set; empty when it was not asked for.
+    pub(crate) hashes: Vec<u128>,
     /// Their labels.
     pub(crate) names: Names,
+}
+
+/// What a select of the head is to give.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// Samples at or after this.
+    pub(crate) start: i64,
+    /// Samples at or before this.
+    pub(crate) end: i64,
+    /// At most so many series; 0 for all.
+    pub(crate) limit: usize,
+    /// Whether identities are asked for.
+    pub(crate) hashes: bool,
 }
 
 impl GroupSnapshot {
@@ -42,40 +63,63 @@ impl GroupSnapshot {
     fn of(group: &Group, start: i64, end: i64) -> Option<Self> {
         let state = group.state.lock();
         let overlaps = |(min, max): (i64, i64)| max >= start && min <= end;
-        let chunks: Vec<_> =
-            state.chunks.iter().filter(|c| overlaps((c.min_time, c.max_time))).cloned().collect();
+        let chunks = match state.chunks.iter().any(|c| overlaps((c.min_time, c.max_time))) {
+            true => Arc::clone(&state.chunks),
+            false => Arc::default(),
+        };
         let sealing = state.sealing.clone().filter(|rows| rows.time_range().is_some_and(overlaps));
         let rows = state.rows.within(start, end);
         drop(state);
         let empty = chunks.is_empty() && sealing.is_none() && rows.is_empty();
-        (!empty).then(|| Self { chunks, opened: OnceLock::new(), sealing, rows })
+        (!empty).then(|| Self { chunks, start, end, opened: OnceLock::new(), sealing, rows })
     }
 
     /// What `group` has in sealed files between `start` and `end`, both included; `None` when that is nothing.
     pub(crate) fn of_chunks(group: &Group, start: i64, end: i64) -> Option<Self> {
-        let state = group.state.lock();
-        let overlapping = state.chunks.iter().filter(|c| c.max_time >= start && c.min_time <= end);
-        let chunks: Vec<_> = overlapping.cloned().collect();
-        drop(state);
-        (!chunks.is_empty()).then(|| Self {
+        let chunks = Arc::clone(&group.state.lock().chunks);
+        chunks.iter().any(|c| c.max_time >= start && c.min_time <= end).then(|| Self {
             chunks,
+            start,
+            end,
             opened: OnceLock::new(),
             sealing: None,
             rows: Rows::default(),
         })
     }
 
-    fn opened(&self) -> Result<&[OpenChunk]> {
-        let opened = self.opened.get_or_init(|| {
-            self.chunks.iter().map(|chunk| chunk.open().map_err(|err| err.to_string())).collect()
-        });
-        match opened {
-            Ok(chunks) => Ok(chunks),
-            Err(what) => {
-                let path = self.chunks.first().map(|c| c.file.path.clone()).unwrap_or_default();
-                Err(Error::corrupt(&path, 0, what.clone()))
-            }
+    /// These chunks, oldest file first.
+    pub(crate) fn of_list(chunks: Vec<Chunk>) -> Self {
+        Self {
+            chunks: Arc::new(chunks),
+            start: i64::MIN,
+            end: i64::MAX,
+            opened: OnceLock::new(),
+            sealing: None,
+            rows: Rows::default(),
         }
+    }
+
+    /// The chunks that are looked at, by their places.
+    fn within(&self) -> impl Iterator<Item = (usize, &Chunk)> {
+        let overlaps = |chunk: &Chunk| chunk.max_time >= self.start && chunk.min_time <= self.end;
+        self.chunks.iter().enumerate().filter(move |(_, chunk)| overlaps(chunk))
+    }
+
+    fn opened(&self) -> Result<&Opened> {
+        let open = || {
+            let mut opened = Opened { chunks: Vec::new(), sets: TimeSets::default() };
+            for (at, chunk) in self.within() {
+                let layout = chunk.layout()?;
+                opened.chunks.push((at as u32, layout, opened.sets.len() as u32));
+                chunk.decode_times(&layout, &mut opened.sets)?;
+            }
+            Ok(opened)
+        };
+        let opened = self.opened.get_or_init(|| open().map_err(|err: Error| err.to_string()));
+        opened.as_ref().map_err(|what| {
+            let path = self.chunks.first().map(|c| c.file.path.clone()).unwrap_or_default();
+            Error::corrupt(&path, 0, what.clone())
+        })
     }
 
     /// Whether the column has a sample here at all.
@@ -86,8 +130,8 @@ impl GroupSnapshot {
         };
         in_rows(&self.rows)
             || self.sealing.as_deref().is_some_and(in_rows)
-            // A damaged chunk is reported when it is read.
-            || self.opened().map_or(true, |chunks| chunks.iter().any(|chunk| chunk.has(column)))
+            // Times are not decoded for this. A damaged chunk is reported when it is read.
+            || self.within().any(|(_, chunk)| chunk.layout().map_or(true, |layout| chunk.has(&layout, column)))
     }
 
     /// Appends all samples of the column; times may overlap what `out` has, then the older seal wins.
@@ -95,11 +139,13 @@ impl GroupSnapshot {
     /// # Errors
     /// `Corrupt`.
     pub(crate) fn read(&self, column: u32, out: &mut Samples) -> Result<()> {
-        for (at, chunk) in self.opened()?.iter().enumerate() {
+        let opened = self.opened()?;
+        let id = std::ptr::from_ref(opened) as usize as u64;
+        for &(at, layout, first_set) in &opened.chunks {
             let before = out.times.len();
-            if let Some(set) = chunk.read(column, out)? {
-                let id = std::ptr::from_ref(chunk) as usize as u64;
-                out.times_id = mix(out.times_id, id.wrapping_add((u64::from(set) << 48) + at as u64));
+            let chunk = &self.chunks[at as usize];
+            if let Some(set) = chunk.read(&layout, &opened.sets, first_set as usize, column, out)? {
+                out.times_id = mix(out.times_id, id.wrapping_add(u64::from(first_set + set) << 40));
                 join(out, before);
             }
         }
@@ -123,7 +169,10 @@ impl GroupSnapshot {
 
     /// Memory that the snapshot keeps alive beyond the head's own, in bytes.
     fn bytes(&self) -> u64 {
-        (size_of::<Self>() + self.chunks.len() * size_of::<Chunk>() + self.rows.rows.len() * 8) as u64
+        let chunks = self.within().count();
+        // Sixteen times a chunk or so: one of a seal, not one of a day.
+        (size_of::<Self>() + chunks * (size_of::<(u32, Layout, u32)>() + 128) + self.rows.rows.len() * 8)
+            as u64
     }
 }
 
@@ -201,20 +250,58 @@ fn has_any(postings: &Postings, numbers: Option<&roaring::RoaringBitmap>) -> boo
     }
 }
 
+/// The groups without samples between `start` and `end`, both included.
+fn outside(groups: &Groups, start: i64, end: i64) -> HashSet<u64> {
+    let in_range = |group: &Group| {
+        let state = group.state.lock();
+        let overlaps = |(min, max): (i64, i64)| max >= start && min <= end;
+        state.chunks.iter().any(|c| overlaps((c.min_time, c.max_time)))
+            || state.rows.time_range().is_some_and(overlaps)
+            || state.sealing.as_ref().and_then(|r| r.time_range()).is_some_and(overlaps)
+    };
+    groups.by_number.iter().filter(|(_, group)| !in_range(group)).map(|(number, _)| *number).collect()
+}
+
 impl Head {
-    /// Series that pass the matchers and have samples between `start` and `end`, both included.
+    /// Whether every group is known to have samples from before `end` and from after `start`, without a look at each of them: a
+    /// group's newest sample only becomes newer. What it says of old times may be out of date: then what is in blocks counts too.
+    fn all_overlap(&self, groups: &Groups, start: i64, end: i64) -> bool {
+        let fits = |(number, first, last): (u64, i64, i64)| {
+            number == groups.next_number && first <= end && start <= last
+        };
+        let mut common = self.common_time.lock();
+        if fits(*common) {
+            return true;
+        }
+        let (mut first, mut last) = (i64::MIN, i64::MAX);
+        for group in groups.by_number.values() {
+            let state = group.state.lock();
+            let ranges = state.chunks.iter().map(|chunk| (chunk.min_time, chunk.max_time));
+            let rows = state
+                .rows
+                .time_range()
+                .into_iter()
+                .chain(state.sealing.as_ref().and_then(|r| r.time_range()));
+            let hull = ranges.chain(rows).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+            let Some((oldest, newest)) = hull else { return false };
+            (first, last) = (first.max(oldest), last.min(newest));
+        }
+        *common = (groups.next_number, first, last);
+        fits(*common)
+    }
+
+    /// Series that pass the matchers and have samples in the time that is wanted.
     ///
     /// # Errors
     /// What `charge` says to the bytes that the answer takes.
     pub(crate) fn select(
         &self,
         matchers: &[Matcher],
-        start: i64,
-        end: i64,
-        limit: usize,
+        wanted: Wanted,
         charge: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<HeadSelected> {
-        let start = start.max(self.min_valid.load(std::sync::atomic::Ordering::Relaxed));
+        let Wanted { end, limit, .. } = wanted;
+        let start = wanted.start.max(self.min_valid.load(std::sync::atomic::Ordering::Relaxed));
         if start > end {
             return Ok(HeadSelected::default());
         }
@@ -228,6 +315,8 @@ impl Head {
         let mut current: Option<(u64, Option<u32>)> = None;
         let groups = self.groups.read();
         let mut names = NamesBuilder::default();
+        // What is not charged yet: a budget is asked now and then.
+        let mut bytes = 0;
         for (place, number) in found {
             let (group_number, column) = split(model::SeriesRef(place));
             let snapshot = match current {
@@ -236,7 +325,7 @@ impl Head {
                     let group = groups.by_number.get(&group_number);
                     let snapshot = match group.and_then(|group| GroupSnapshot::of(group, start, end)) {
                         Some(snapshot) => {
-                            charge(snapshot.bytes())?;
+                            bytes += snapshot.bytes();
                             selected.groups.push(Arc::new(snapshot));
                             Some(selected.groups.len() as u32 - 1)
                         }
@@ -250,12 +339,20 @@ impl Head {
             if !selected.groups[group as usize].has(column) {
                 continue;
             }
-            charge(names.push(&index, number) + size_of::<HeadSeries>() as u64)?;
-            selected.series.push(HeadSeries { hash: index.hash_of(number), group, column });
-            if limit > 0 && selected.series.len() >= limit {
+            bytes += names.push(&index, number) + size_of::<(u32, u32)>() as u64;
+            selected.places.push((group, column));
+            if wanted.hashes {
+                bytes += size_of::<u128>() as u64;
+                selected.hashes.push(index.hash_of(number));
+            }
+            if bytes >= CHARGED_AT_ONCE {
+                charge(std::mem::take(&mut bytes))?;
+            }
+            if limit > 0 && selected.places.len() >= limit {
                 break;
             }
         }
+        charge(bytes)?;
         selected.names = names.finish();
         Ok(selected)
     }
@@ -266,19 +363,10 @@ impl Head {
         let start = start.max(self.min_valid.load(std::sync::atomic::Ordering::Relaxed));
         let index = self.index.read();
         let groups = self.groups.read();
-        let in_range = |group: &Group| {
-            let state = group.state.lock();
-            let overlaps = |(min, max): (i64, i64)| max >= start && min <= end;
-            state.chunks.iter().any(|c| overlaps((c.min_time, c.max_time)))
-                || state.rows.time_range().is_some_and(overlaps)
-                || state.sealing.as_ref().and_then(|r| r.time_range()).is_some_and(overlaps)
+        let outside = match self.all_overlap(&groups, start, end) {
+            true => HashSet::new(),
+            false => outside(&groups, start, end),
         };
-        let outside: HashSet<u64> = groups
-            .by_number
-            .iter()
-            .filter(|(_, group)| !in_range(group))
-            .map(|(number, _)| *number)
-            .collect();
         let some_empty = self.some_empty.load(std::sync::atomic::Ordering::Relaxed);
         if selectors.is_empty() && outside.is_empty() && !some_empty {
             return None;
@@ -334,7 +422,7 @@ impl Head {
     ) {
         let numbers = self.numbers(selectors, start, end);
         let index = self.index.read();
-        for (value, postings) in index.values(name) {
+        for (value, postings) in index.sorted_values(name) {
             if has_any(postings, numbers.as_ref()) {
                 into.push(value.to_owned());
             }

@@ -79,7 +79,7 @@ fn restore_newest(state: &mut GroupState, column: u32) -> bool {
         .into_iter()
         .chain(state.sealing.as_ref().and_then(|rows| rows.newest(column)));
     let mut newest = in_memory.max_by_key(|(time, _)| *time);
-    for chunk in &state.chunks {
+    for chunk in state.chunks.iter() {
         if newest.is_some_and(|(time, _)| time >= chunk.max_time) {
             continue;
         }

@@ -38,6 +38,8 @@ impl World {
     pub(crate) fn new() -> Self {
         let mut config = Config { path: "data".into(), min_free_bytes: 0, ..Config::default() };
         config.wal.segment_bytes = 16 << 10;
+        // Small enough for every test to come by it.
+        config.sealed_merge_files = 2;
         config.disk_retry = PromDuration(0);
         Self {
             disk: FaultDisk::new(),
