@@ -54,5 +54,5 @@ fn a_tenant_has_bounds_of_its_own() {
     world.config.tenant_limits.push(own);
     let err = world.try_open().err().unwrap();
     assert_eq!(err.kind(), ErrorKind::Invalid);
-    assert!(err.to_string().contains("small twice"), "{err}");
+    assert!(err.to_string().contains("small is there twice"), "{err}");
 }
