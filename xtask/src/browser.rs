@@ -27,9 +27,13 @@ pub(crate) fn run() -> Result<()> {
                 .args(["--web.listen-address=127.0.0.1:0", "--sources.host.interval=1s"]),
         )?;
         let url = server.url()?;
-        let environment =
-            [("BELLWETHER_URL".to_owned(), url), ("CHROMIUM".to_owned(), chromium.display().to_string())];
-        run::npm(&["run", "--silent", "e2e", "--", "tests/e2e/pages.e2e.ts"], &environment)?;
+        let environment = [
+            ("BELLWETHER_URL".to_owned(), url),
+            ("BELLWETHER_BIN".to_owned(), target.join("debug/bellwether").display().to_string()),
+            ("CHROMIUM".to_owned(), chromium.display().to_string()),
+        ];
+        let tests = ["tests/e2e/pages.e2e.ts", "tests/e2e/walk.e2e.ts"];
+        run::npm(&[&["run", "--silent", "e2e", "--"], &tests[..]].concat(), &environment)?;
         run::command(
             Command::new("node")
                 .arg("agents/browser/test/e2e.mjs")

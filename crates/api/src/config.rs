@@ -6,6 +6,8 @@ use model::pattern::Pattern;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::tokens::TokenMode;
+
 /// The web server: user interface, HTTP API and push endpoints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -21,6 +23,12 @@ pub struct WebConfig {
     pub max_connections: usize,
     /// Requests that take longer are ended.
     pub read_timeout: PromDuration,
+    /// When a token is asked for: `off`, `push` (to push data), `write` (to push and to change anything) or `all`.
+    pub tokens: TokenMode,
+    /// A file with the first token, which may do everything. Needed unless `tokens` is `off`.
+    pub admin_token_file: String,
+    /// Most tokens that are kept.
+    pub max_tokens: usize,
     /// Enables `POST /-/reload` and `POST /-/quit`.
     pub enable_lifecycle: bool,
     /// Enables deleting series, snapshots and cleaning tombstones over HTTP.
@@ -79,6 +87,9 @@ impl Default for WebConfig {
             max_body_bytes: 64 << 20,
             max_connections: 512,
             read_timeout: PromDuration(300_000),
+            tokens: TokenMode::Off,
+            admin_token_file: String::new(),
+            max_tokens: 1000,
             enable_lifecycle: false,
             enable_admin_api: false,
             enable_remote_write_receiver: true,

@@ -15,6 +15,8 @@ pub(crate) enum ErrorType {
     Internal,
     NotFound,
     Conflict,
+    Unauthorized,
+    Forbidden,
 }
 
 impl ErrorType {
@@ -28,6 +30,8 @@ impl ErrorType {
             Self::Internal => "internal",
             Self::NotFound => "not_found",
             Self::Conflict => "conflict",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
         }
     }
 
@@ -41,6 +45,8 @@ impl ErrorType {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Conflict => StatusCode::CONFLICT,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
         }
     }
 }

@@ -18,6 +18,8 @@
 //! | `dashboards`, `batch` | dashboards and their versions; many queries in one request |
 //! | `health`, `status`, `features`, `self_metrics` | the process itself |
 //! | `openapi`, `cors` | the interface described; pages of other origins |
+//! | [`status_page`] | what the public may know, on a listener of its own |
+//! | [`tokens`] | who may do what, where the server asks |
 //! | [`watch`] | the web server of `bellwether watch` |
 //! | `ui` | the built files of the web UI |
 //! | `params`, `reply`, `json`, `error` | what requests and answers look like |
@@ -60,7 +62,9 @@ mod rules;
 mod self_metrics;
 pub mod server;
 mod status;
+pub mod status_page;
 mod targets;
+pub mod tokens;
 mod ui;
 pub mod vantages;
 pub mod watch;
@@ -79,6 +83,16 @@ pub use query::log::{QueryLog, QueryLogFile};
 pub use query::stamps::{StampedAppender, WriteStamps};
 pub use server::{BuildInfo, Command, CommandRequest, ListenError, Listener, Parts, Phase};
 pub use vantages::Probes;
+
+/// So many random bytes of the system, in hexadecimal.
+pub(crate) fn random_hex(bytes: usize) -> Result<String, error::ApiError> {
+    use ring::rand::SecureRandom as _;
+    let mut random = vec![0; bytes];
+    ring::rand::SystemRandom::new().fill(&mut random).map_err(|_| {
+        error::ApiError::new(error::ErrorType::Internal, "the system gives no random numbers")
+    })?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
 
 /// Percent-encodes a text for a query string.
 pub fn encode(text: &str) -> String {

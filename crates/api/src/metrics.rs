@@ -39,7 +39,10 @@ pub struct Metrics {
     pub(crate) cache_bytes: Gauge,
     pub(crate) patterns: Gauge,
     pub(crate) notification_streams: Gauge,
+    pub(crate) tokens_refused: Counter,
     pub(crate) fleet: FleetMetrics,
+    /// Of the public status page.
+    pub status_page: StatusPageMetrics,
 }
 
 /// What the fleet map measures of itself.
@@ -82,6 +85,57 @@ impl FleetMetrics {
     }
 }
 
+/// What the public status page measures of itself.
+#[derive(Clone, Debug, Default)]
+pub struct StatusPageMetrics {
+    pub(crate) rounds: Counter,
+    pub(crate) failures: Counter,
+    pub(crate) requests: Counter,
+    pub(crate) connections: Gauge,
+    pub(crate) connections_waited: Counter,
+    pub(crate) webhooks: Gauge,
+    pub(crate) webhook_sent: Counter,
+    pub(crate) webhook_failed: Counter,
+    pub(crate) webhook_dropped: Counter,
+}
+
+impl StatusPageMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        let made = Self::default();
+        let counters = [
+            ("rounds", "Rounds in which the components of the status page were judged", &made.rounds),
+            ("failures", "Expressions of components that could not be evaluated", &made.failures),
+            ("requests", "Requests to the status page's own listener", &made.requests),
+            (
+                "connections_waited",
+                "Clients of the status page that waited because status_page.max_connections were open",
+                &made.connections_waited,
+            ),
+            ("webhooks_sent", "Events of the status page that webhooks took", &made.webhook_sent),
+            (
+                "webhooks_failed",
+                "Attempts to tell a webhook that failed; they are made again",
+                &made.webhook_failed,
+            ),
+            ("webhooks_dropped", "Events that were too old or too many to be told", &made.webhook_dropped),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(format!("api_status_page_{name}"), help, counter.clone());
+        }
+        registry.register(
+            "api_status_page_connections",
+            "Open connections to the status page (bound: status_page.max_connections)",
+            made.connections.clone(),
+        );
+        registry.register(
+            "api_status_page_webhooks",
+            "Webhooks of the status page (bound: status_page.max_webhooks)",
+            made.webhooks.clone(),
+        );
+        made
+    }
+}
+
 impl Metrics {
     /// Registers everything.
     pub fn new(registry: &mut Registry) -> Self {
@@ -103,12 +157,19 @@ impl Metrics {
             cache_bytes: Gauge::default(),
             patterns: Gauge::default(),
             notification_streams: Gauge::default(),
+            tokens_refused: Counter::default(),
             fleet: FleetMetrics::new(registry),
+            status_page: StatusPageMetrics::new(registry),
         };
         registry.register(
             "api_requests",
             "Requests answered, by route and status code",
             metrics.requests.clone(),
+        );
+        registry.register(
+            "api_tokens_refused",
+            "Requests refused for their token: none, one that is not known, or one without the scope",
+            metrics.tokens_refused.clone(),
         );
         registry.register(
             "api_request_duration_seconds",

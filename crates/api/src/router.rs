@@ -17,7 +17,7 @@ use crate::server::{Api, Phase};
 use crate::{
     admin, agent, agents, alert_history, alertmanager, batch, cardinality, catalog, client_reports, cors,
     dashboards, features, federate, fleet, health, library, notifications, openapi, probe, push, query, read,
-    refusals, rules, self_metrics, status, targets, ui, vantages,
+    refusals, rules, self_metrics, status, status_page, targets, tokens, ui, vantages,
 };
 
 /// The paths and the layers around them.
@@ -112,6 +112,19 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/clients/fields", get(client_reports::fields))
         .route("/api/v1/clients/policy", get(client_reports::policy))
         .route("/api/v1/clients/lint", get(client_reports::lint))
+        .route("/api/v1/status_page", get(status_page::handlers::show))
+        .route("/api/v1/status_page/snapshot", get(status_page::handlers::snapshot))
+        .route("/api/v1/status_page/incidents", post(status_page::handlers::open))
+        .route("/api/v1/status_page/incidents/{id}", axum::routing::delete(status_page::handlers::delete))
+        .route("/api/v1/status_page/incidents/{id}/updates", post(status_page::handlers::update))
+        .route(
+            "/api/v1/status_page/webhooks",
+            get(status_page::handlers::webhooks).post(status_page::handlers::add_webhook),
+        )
+        .route(
+            "/api/v1/status_page/webhooks/{id}",
+            axum::routing::delete(status_page::handlers::remove_webhook),
+        )
         .route("/api/v1/fleet/topology", get(fleet::handlers::topology))
         .route("/api/v1/fleet/state", get(fleet::handlers::state))
         .route("/api/v1/fleet/stream", get(fleet::handlers::stream))
@@ -140,12 +153,19 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/features", get(features::features))
         .route("/api/v1/notifications", get(notifications::list))
         .route("/api/v1/notifications/live", get(notifications::live))
+        .route("/api/v1/tokens", get(tokens::handlers::list).post(tokens::handlers::issue))
+        .route("/api/v1/tokens/{id}", axum::routing::delete(tokens::handlers::revoke))
+        .route(
+            "/api/v1/session",
+            get(tokens::handlers::whoami).post(tokens::handlers::sign_in).delete(tokens::handlers::sign_out),
+        )
         .route("/api/v1/openapi.yaml", get(openapi::serve))
         .route("/version", get(status::version));
     data.merge(always)
         .fallback(get(ui::serve))
         .layer(DefaultBodyLimit::max(api.web.max_body_bytes))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), refusals::layer))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), tokens::guard))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), cors::layer))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), measure))
         .layer(CatchPanicLayer::custom(panicked))

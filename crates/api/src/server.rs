@@ -97,6 +97,10 @@ pub struct Parts {
     pub clients: Option<Arc<clients::Collector>>,
     /// Checks from outside, when there are any.
     pub probe: Option<crate::vantages::Probes>,
+    /// Who may do what.
+    pub tokens: Arc<crate::tokens::Tokens>,
+    /// The public status page, when there are components.
+    pub status_page: Option<Arc<crate::status_page::keeper::Keeper>>,
     /// Documents that are edited over the API.
     pub library: Arc<Library>,
     /// The state file, for copies.
@@ -152,6 +156,8 @@ pub(crate) struct Api {
     pub(crate) host_events: Option<host::events::Events>,
     pub(crate) clients: Option<Arc<clients::Collector>>,
     pub(crate) probe: Option<crate::vantages::Probes>,
+    pub(crate) tokens: Arc<crate::tokens::Tokens>,
+    pub(crate) status_page: Option<Arc<crate::status_page::keeper::Keeper>>,
     pub(crate) library: Arc<Library>,
     pub(crate) state_file: Arc<state::Store>,
     /// One edit of the library at a time is put in force.
@@ -219,6 +225,8 @@ impl Api {
             host_events: parts.host_events,
             clients: parts.clients,
             probe: parts.probe,
+            tokens: parts.tokens,
+            status_page: parts.status_page,
             library: parts.library,
             state_file: parts.state_file,
             applying: tokio::sync::Mutex::default(),

@@ -44,6 +44,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(("alerts", matches)) => commands::alerts::run(matches),
         Some(("test", matches)) => commands::test::run(matches),
         Some(("tsdb", matches)) => commands::tsdb::run(matches),
+        Some(("status-page", matches)) => commands::status_page::run(matches),
         Some(("simulate", matches)) => commands::simulate::run(matches),
         Some(("watch", matches)) => commands::watch::run(matches),
         Some(("docs", matches)) => commands::docs::run(matches),
@@ -115,6 +116,7 @@ pub(crate) fn command() -> Command {
         .subcommand(commands::test::command())
         .subcommand(commands::alerts::command())
         .subcommand(commands::tsdb::command())
+        .subcommand(commands::status_page::command())
         .subcommand(commands::simulate::command())
         .subcommand(commands::watch::command())
         .subcommand(commands::docs::command())

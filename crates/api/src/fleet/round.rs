@@ -80,10 +80,10 @@ pub(crate) fn attribute(lookup: &Lookup, alerts: &[ActiveAlert]) -> Vec<u32> {
     alerts.iter().map(|alert| lookup.labels(&alert.labels).unwrap_or(NONE)).collect()
 }
 
-/// The `alert` plane's codes and which servers' alerts are all silenced. `servers`: of [`attribute`].
+/// The `alert` plane's codes and which servers' alerts are all silenced. `servers`: of [`attribute`]. A server that is dead by
+/// `up` is critical at once: the rule that says so still waits for its `for` time.
 pub(crate) fn alert_codes(up: &[Code], alerts: &[ActiveAlert], servers: &[u32]) -> (Vec<Code>, Bits) {
-    let mut codes: Vec<Code> =
-        up.iter().map(|code| if *code == Code::NoData { Code::NoData } else { Code::Ok }).collect();
+    let mut codes: Vec<Code> = up.to_vec();
     let mut silenced = Bits::new(codes.len());
     let mut heard = Bits::new(codes.len());
     for (alert, &server) in alerts.iter().zip(servers) {

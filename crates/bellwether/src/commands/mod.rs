@@ -8,6 +8,7 @@ pub(crate) mod docs;
 pub(crate) mod probe;
 pub(crate) mod query;
 pub(crate) mod simulate;
+pub(crate) mod status_page;
 pub(crate) mod test;
 pub(crate) mod tsdb;
 pub(crate) mod watch;

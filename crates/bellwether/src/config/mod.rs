@@ -49,6 +49,8 @@ pub(crate) struct Settings {
     pub library: api::LibraryConfig,
     /// The fleet map.
     pub fleet: api::FleetConfig,
+    /// The public status page.
+    pub status_page: api::status_page::config::StatusPageConfig,
     /// Logging.
     pub log: LogConfig,
 }
@@ -160,6 +162,7 @@ impl Config {
         (config.options, config.eval_options) = features(&given.features)?;
         config.options.patterns = promql::PatternCache::new(config.settings.query.max_patterns);
         witnesses::check(&config.settings.collector, &config.options)?;
+        config.settings.status_page.check(&config.options).map_err(anyhow::Error::msg)?;
         if !given.scrape.is_empty() {
             config.prometheus.scrape_configs.push(quick_job(&given.scrape, &config.prometheus)?);
         }
@@ -234,6 +237,7 @@ impl Settings {
             "collector" => overrides::apply(&mut self.collector, rest, given)?,
             "library" => overrides::apply(&mut self.library, rest, given)?,
             "fleet" => overrides::apply(&mut self.fleet, rest, given)?,
+            "status_page" => overrides::apply(&mut self.status_page, rest, given)?,
             "log" => overrides::apply(&mut self.log, rest, given)?,
             other => bail!("{}: there is no section {other:?}", given.origin),
         }

@@ -9,6 +9,7 @@ mod probe;
 mod probes;
 mod push;
 mod shutdown;
+mod status_page;
 mod watchdog;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use crate::{memory, telemetry};
 pub(crate) use agent::{Settings as AgentSettings, run as agent};
 pub(crate) use probe::{Settings as ProbeSettings, Upstream, run as probe};
 use shutdown::{Asked, Signals};
+pub(crate) use status_page::{Settings as StatusPageSettings, run as status_page};
 
 /// How long running requests and notifications may take to finish when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -121,6 +123,8 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let destinations = forward::destinations(&config.prometheus)?;
     let existed = settings.storage.path.exists();
     create_private(&settings.storage.path)?;
+    // Before anything is recovered: what was known is shown meanwhile.
+    let page = status_page::serve(settings, &clock, &metrics.api.status_page).await?;
     let db = open_storage(settings.storage.clone(), &clock, metrics.tsdb.clone()).await?;
     let state_path = settings.storage.path.join("state.sqlite");
     let state = state::Store::open(&state_path, state::Config::default(), metrics.state.clone())?;
@@ -177,6 +181,14 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         settings.query.timeout.to_std(),
         RULE_CONCURRENCY,
     ));
+    let page = page.keep(status_page::Needs {
+        config: &config,
+        evaluator: &evaluator,
+        state: Arc::clone(&state) as Arc<dyn model::StateStore>,
+        clock: &clock,
+        metrics: metrics.api.status_page.clone(),
+    });
+    let page = page.await?;
     let ruler = Arc::new(Ruler::new(rules::Context {
         tenant: TenantId::default(),
         evaluator: Arc::clone(&evaluator),
@@ -220,6 +232,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     .await?;
     watched.extend(collector.as_ref().map(|running| running.words.clone()));
     let probes = probes::start(&settings.sources.probe, metrics.probe.clone(), &scraper)?;
+    watched.extend(page.as_ref().and_then(|page| page.words.clone()));
     watched.extend(probes.words(&settings.sources.probe));
     watchdog::alert_series(&dispatcher, &scraper);
     let _heartbeats = watchdog::heartbeats(&dispatcher, &ruler)?;
@@ -233,6 +246,8 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let push = push::Receivers::open(&config, &gate, &clock, &metrics.ingest, seed(started)).await?;
     let (commands, mut asked) = mpsc::channel::<CommandRequest>(COMMANDS);
     announce(&url, &config, &watched, existed.then(|| db.recovered().to_string()));
+    let asked_of = Arc::clone(&state) as Arc<dyn model::StateStore>;
+    let tokens = api::tokens::Tokens::open(&settings.web, asked_of, Arc::clone(&clock)).await?;
     let serving = tokio::spawn(listener.serve(api::Parts {
         querier,
         appender: gate,
@@ -243,6 +258,8 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         host_events: host.as_ref().map(|host| host.events().clone()),
         clients: collector.as_ref().map(|running| Arc::clone(&running.collector)),
         probe: Some(probes.clone().into_parts()),
+        tokens,
+        status_page: page.as_ref().map(|page| Arc::clone(&page.keeper)),
         library: Arc::clone(&library),
         state_file: Arc::clone(&state),
         clock: Arc::clone(&clock),
@@ -319,6 +336,9 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     tracing::info!("stopping: no more scrapes and evaluations, requests are finished, data is flushed");
     phase.send_replace(Phase::Stopping);
     push.close().await;
+    if let Some(page) = page {
+        page.stop(GRACE).await;
+    }
     if let Some(collector) = collector {
         collector.stop(GRACE).await;
     }
@@ -356,6 +376,7 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
         })?;
     }
     alert_routes(config.settings.alerts.config_file.as_deref()).context("alerts.config_file")?;
+    api::tokens::check(&config.settings.web).map_err(anyhow::Error::msg)?;
     probes::read(&config.settings.sources.probe).context("sources.probe")?;
     Ok(())
 }
@@ -369,6 +390,7 @@ struct Fixed {
     host: host::Config,
     ingest: ingest::Config,
     fleet: api::FleetConfig,
+    status_page: api::status_page::config::StatusPageConfig,
     log: telemetry::LogConfig,
 }
 
@@ -380,6 +402,7 @@ fn fixed(settings: &crate::config::Settings) -> Fixed {
         host: settings.sources.host.clone(),
         ingest: settings.ingest.clone(),
         fleet: settings.fleet.clone(),
+        status_page: settings.status_page.clone(),
         log: settings.log.clone(),
     }
 }
@@ -394,6 +417,7 @@ impl Fixed {
             ("sources.host", self.host != other.host),
             ("ingest", self.ingest != other.ingest),
             ("fleet", self.fleet != other.fleet),
+            ("status_page", self.status_page != other.status_page),
             ("log", self.log != other.log),
         ];
         all.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
@@ -693,8 +717,12 @@ fn announce(url: &str, config: &Config, watched: &[String], recovered: Option<St
     };
     lines.push(format!("watching   {watched}"));
     lines.push(format!("page       {url}/"));
+    say(&lines.join("\n"));
+}
+
+fn say(text: &str) {
     let mut out = std::io::stdout().lock();
-    drop(writeln!(out, "{}", lines.join("\n")).and_then(|()| out.flush()));
+    drop(writeln!(out, "{text}").and_then(|()| out.flush()));
 }
 
 /// Where people reach the server: as set, or made from the address.

@@ -1,0 +1,1 @@
+import{A as e,M as t,k as n}from"./index-Dofln2ZP.js";function r(r,i){let a=(r[1]??0)-(r[0]??0),o=``;return r.map((r,s)=>{let c=r*1e3,l=e(c,i),u=s>0&&l!==o;return o=l,a>=86400||u?l:a<60?n(c,i):t(c,i)})}var i=[1,2,5,10,15,30,60,120,300,600,900,1800,3600,7200,10800,21600,43200,86400,172800,604800,1209600,2592e3];export{r as n,i as t};
