@@ -104,7 +104,7 @@ describe.skipIf(!BINARY)('on call (BELLWETHER_BIN names the binary)', () => {
     await shot('5-kept');
     // It fires, and somebody is told.
     await page.click('nav a[href^="/alerts"]');
-    await page.waitForSelector('.item:has-text("web-b3 does not answer")', PATIENCE);
+    await page.waitForSelector('.item:has-text("web-b3:9100 does not answer")', PATIENCE);
     await expect.poll(() => told('firing'), { timeout: 30_000 }).toBeGreaterThan(0);
     await shot('6-fires');
     // Silence the whole group; nobody is told any more, and it still stands on the page.
