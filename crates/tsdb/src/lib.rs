@@ -45,7 +45,7 @@ pub mod disk;
 pub mod downsample;
 pub mod error;
 pub mod export;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod head;
 pub mod import;

@@ -508,7 +508,7 @@ fn import(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
                 samples += report.samples;
                 for (encoding, count) in &report.chunks_not_read {
                     complain(format_args!(
-                        "{}: left out: {count} chunks of Prometheus' encoding {encoding} (2 and 3 are native histograms)",
+                        "{}: left out: {count} chunks of Prometheus' encoding {encoding} (2 and 3: native histograms of a schema that does not exist here)",
                         block.display()
                     ));
                 }

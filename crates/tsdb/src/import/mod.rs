@@ -4,6 +4,7 @@
 //! and writes blocks within a memory budget. [`prometheus`] reads Prometheus' own blocks. What is imported twice is merged by
 //! compaction, so an import that was interrupted can be run again.
 
+mod histograms;
 pub mod prometheus;
 mod xor;
 

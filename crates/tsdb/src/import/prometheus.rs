@@ -1,7 +1,6 @@
-//! Reads a block of Prometheus' own storage (index format 2, float chunks) and hands over its series.
+//! Reads a block of Prometheus' own storage (index format 2; floats and native histograms) and hands over its series.
 //!
-//! Deleted ranges (tombstones) are left out. Native histogram chunks are not read: they are counted in the report, never
-//! dropped in silence. Source: the Prometheus TSDB format documents (index, chunks, tombstones).
+//! Deleted ranges (tombstones) are left out. Chunks of another encoding are counted in the report, never dropped in silence. Source: the Prometheus TSDB format documents (index, chunks, tombstones).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -9,7 +8,7 @@ use std::path::Path;
 use bytes::Bytes;
 use model::{Labels, LabelsBuilder, Samples};
 
-use super::xor;
+use super::{histograms, xor};
 use crate::chunk::CorruptChunk;
 use crate::chunk::varint::Cursor;
 use crate::compact::{merge, remove};
@@ -20,6 +19,8 @@ const INDEX_MAGIC: u32 = 0xBAAA_D700;
 const CHUNKS_MAGIC: u32 = 0x85BD_40DD;
 const TOMBSTONES_MAGIC: u32 = 0x0130_BA30;
 const ENCODING_XOR: u8 = 1;
+const ENCODING_HISTOGRAM: u8 = 2;
+const ENCODING_FLOAT_HISTOGRAM: u8 = 3;
 const TOC: usize = 52;
 
 /// What was read and what was not.
@@ -29,7 +30,8 @@ pub struct Report {
     pub series: u64,
     /// Samples handed over.
     pub samples: u64,
-    /// Chunks that were not read, by Prometheus' number of their encoding (2: native histograms, 3: float histograms).
+    /// Chunks that were not read, by Prometheus' number of their encoding (2 and 3: native histograms of a schema that does not
+    /// exist here).
     pub chunks_not_read: BTreeMap<u8, u64>,
 }
 
@@ -88,18 +90,24 @@ pub fn read(
         all.clear();
         for (reference, ..) in &entry.chunks {
             let (encoding, data) = read_chunk(&segments, *reference)?;
-            if encoding != ENCODING_XOR {
-                *report.chunks_not_read.entry(encoding).or_default() += 1;
-                continue;
-            }
             part.clear();
-            xor::decode(&data, &mut part).map_err(|err| {
+            let read = match encoding {
+                ENCODING_XOR => xor::decode(&data, &mut part).map(|()| true),
+                ENCODING_HISTOGRAM => histograms::decode(&data, false, &mut part),
+                ENCODING_FLOAT_HISTOGRAM => histograms::decode(&data, true, &mut part),
+                _ => Ok(false),
+            };
+            let read = read.map_err(|err| {
                 Error::corrupt(
                     &segments[(*reference >> 32) as usize].0,
                     *reference & 0xffff_ffff,
                     err.to_string(),
                 )
             })?;
+            if !read {
+                *report.chunks_not_read.entry(encoding).or_default() += 1;
+                continue;
+            }
             let first = std::mem::take(&mut all);
             merge(&[&first, &part], &mut all);
         }
@@ -114,7 +122,7 @@ pub fn read(
         at = entry.end;
     }
     if !report.chunks_not_read.is_empty() {
-        tracing::warn!(block = %folder.display(), chunks = ?report.chunks_not_read, "native histograms were not imported");
+        tracing::warn!(block = %folder.display(), chunks = ?report.chunks_not_read, "chunks of encodings that are not known were not imported");
     }
     Ok(report)
 }
@@ -263,7 +271,7 @@ mod tests {
             add(1, &encode(&[(1000, 1.5), (2000, 2.5)])),
             add(1, &encode(&[(3000, 3.5)])),
             add(1, &encode(&[(1000, 7.0), (2000, 8.0), (3000, 9.0)])),
-            add(2, &[0, 1, 2]),
+            add(200, &[0, 1, 2]),
         ];
         write("/p/chunks/000001", &segment);
 
@@ -348,7 +356,7 @@ mod tests {
             found,
             ["down [1000, 2000, 3000] [1.5, 2.5, 3.5]", r#"up{a="x"} [1000, 3000] [7.0, 9.0]"#]
         );
-        let chunks_not_read = BTreeMap::from([(2, 1)]);
+        let chunks_not_read = BTreeMap::from([(200, 1)]);
         assert_eq!(report, Report { series: 2, samples: 5, chunks_not_read });
     }
 

@@ -12,51 +12,78 @@ pub(super) fn decode(data: &[u8], out: &mut Samples) -> Result<(), CorruptChunk>
     let (&[high, low], rest) =
         data.split_first_chunk::<2>().ok_or(CorruptChunk("the chunk ends too early"))?;
     let count = u16::from_be_bytes([high, low]);
-    let mut bits = Bits { bytes: rest, at: 0 };
-    let (mut time, mut delta, mut value) = (0i64, 0i64, 0u64);
-    let (mut leading, mut trailing) = (0u32, 0u32);
+    let mut bits = Bits::new(rest);
+    let (mut time, mut delta, mut value) = (0i64, 0i64, Xor::default());
     for i in 0..count {
         match i {
-            0 => {
-                time = unzigzag(bits.varint()?);
-                value = bits.take(64)?;
-            }
+            0 => time = unzigzag(bits.varint()?),
             1 => delta = bits.varint()? as i64,
             _ => delta = delta.wrapping_add(bits.delta_of_delta()?),
         }
         if i > 0 {
             time = time.wrapping_add(delta);
-            if bits.take(1)? == 1 {
-                if bits.take(1)? == 1 {
-                    leading = bits.take(5)? as u32;
-                    let significant = match bits.take(6)? as u32 {
-                        0 => 64,
-                        n => n,
-                    };
-                    trailing = 64u32
-                        .checked_sub(leading + significant)
-                        .ok_or(CorruptChunk("a value has more than 64 bits"))?;
-                }
-                value ^= bits.take(64 - leading - trailing)? << trailing;
-            }
         }
+        value.read(&mut bits, i == 0)?;
         if out.times.last().is_some_and(|&last| last >= time) {
             return Err(CorruptChunk("the times do not ascend"));
         }
-        out.push_float(time, f64::from_bits(value));
+        out.push_float(time, value.value());
     }
     Ok(())
 }
 
+/// A float, XORed with the one before.
+#[derive(Default)]
+pub(super) struct Xor {
+    value: u64,
+    leading: u32,
+    trailing: u32,
+}
+
+impl Xor {
+    /// Reads the next value; the first stands there whole.
+    pub(super) fn read(&mut self, bits: &mut Bits<'_>, is_first: bool) -> Result<(), CorruptChunk> {
+        if is_first {
+            self.value = bits.take(64)?;
+        } else if bits.take(1)? == 1 {
+            if bits.take(1)? == 1 {
+                self.leading = bits.take(5)? as u32;
+                let significant = match bits.take(6)? as u32 {
+                    0 => 64,
+                    n => n,
+                };
+                self.trailing = 64u32
+                    .checked_sub(self.leading + significant)
+                    .ok_or(CorruptChunk("a value has more than 64 bits"))?;
+            }
+            self.value ^= bits.take(64 - self.leading - self.trailing)? << self.trailing;
+        }
+        Ok(())
+    }
+
+    pub(super) fn value(&self) -> f64 {
+        f64::from_bits(self.value)
+    }
+}
+
 /// A bit stream, high bits first.
-struct Bits<'a> {
+pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     /// In bits.
     at: usize,
 }
 
-impl Bits<'_> {
-    fn take(&mut self, n: u32) -> Result<u64, CorruptChunk> {
+impl<'a> Bits<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// How many bits are left.
+    pub(super) fn left(&self) -> usize {
+        self.bytes.len() * 8 - self.at
+    }
+
+    pub(super) fn take(&mut self, n: u32) -> Result<u64, CorruptChunk> {
         let mut value = 0u64;
         let mut left = n;
         while left > 0 {
