@@ -23,7 +23,7 @@ export interface Opened {
 }
 
 /** Statuses that a page may meet on purpose: probes for parts that a server may lack. */
-const PROBES = /\/api\/(v2\/status|v1\/status\/tsdb|v1\/fleet\/|v1\/library|v1\/alerts\/(report|timeline|explain)|v1\/clients\/(sites|incidents)|v1\/dashboards$)/;
+const PROBES = /\/api\/(v2\/status|v1\/status\/tsdb|v1\/fleet\/|v1\/library|v1\/status_page$|v1\/alerts\/(report|timeline|explain)|v1\/clients\/(sites|incidents)|v1\/dashboards$)/;
 
 export async function open(browser: Browser, origin: string, path: string, theme: 'dark' | 'light', size = { width: 1440, height: 900 }): Promise<Opened> {
   const context = await browser.newContext({ viewport: size, colorScheme: theme });

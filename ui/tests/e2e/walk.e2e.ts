@@ -7,7 +7,7 @@ import { BINARY, room, scratch, serve, type Room, type Running } from './server.
 const RACKS = ['a', 'b', 'c'];
 const SERVERS = 8;
 const names = (rack: string): string[] => Array.from({ length: SERVERS }, (_, i) => `web-${rack}${i + 1}`);
-const PATIENCE = { timeout: 30_000 };
+const PATIENCE = { timeout: 45_000 };
 
 const config = (at: string): string => `
 global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
@@ -60,6 +60,13 @@ describe.skipIf(!BINARY)('on call (BELLWETHER_BIN names the binary)', () => {
     // The fault: a rack goes dark, and the map names it.
     await page.waitForSelector('aside:has-text("24")', PATIENCE);
     expect(await page.locator('ol li').count()).toBe(0);
+    // Long enough alive to leave a line on a chart of an hour.
+    const alive = async (): Promise<number> => {
+      const answer = await fetch(`${server.url}/api/v1/query?query=${encodeURIComponent('min(count_over_time(node_load1{rack="rack b"}[1m]))')}`);
+      const { data } = (await answer.json()) as { data: { result: { value: [number, string] }[] } };
+      return Number(data.result[0]?.value[1] ?? 0);
+    };
+    await expect.poll(alive, { timeout: 60_000 }).toBeGreaterThanOrEqual(22);
     for (const name of names('b')) machines.dead.add(name);
     await page.waitForSelector('ol li:has-text("rack b")', PATIENCE);
     await page.waitForSelector('ol li .amount:text-is("8")', PATIENCE);
