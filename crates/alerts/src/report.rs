@@ -2,15 +2,16 @@
 //!
 //! An *episode* is one firing of one alert, from the event that it fired to the one that it resolved. It counts as
 //! *notified* with the first delivery that told of it, and as *acknowledged* with the first silence that somebody made for
-//! it while it fired. Pure: events in, ascending; figures out.
+//! it while it fired. Pure: events in, ascending; figures out. A storm has hundreds of thousands of events: of each only
+//! what figures need is kept, and details are read where they are shown.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use model::{Labels, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize, Serializer};
 
-use crate::api::{Kv2, Time};
-use crate::history::{Event, Kind};
+use crate::api::Time;
+use crate::history::{Kind, Seen};
 use crate::silence::Silence;
 
 /// One firing of one alert.
@@ -22,7 +23,7 @@ pub struct Episode {
     /// Its name.
     pub alertname: String,
     /// Its labels.
-    pub labels: Kv2,
+    pub labels: Fired,
     /// When it began to fire.
     pub starts_at: Time,
     /// When it resolved; `None` while it fires.
@@ -41,6 +42,27 @@ pub struct Episode {
     pub suppressed: Vec<Suppressed>,
     /// Who was told.
     pub receivers: BTreeSet<String>,
+}
+
+/// The labels of an alert that began to fire, in the event's detail: read when they are needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fired(Box<str>);
+
+impl Fired {
+    /// The labels.
+    pub fn labels(&self) -> Labels {
+        #[derive(Deserialize)]
+        struct Detail {
+            labels: Labels,
+        }
+        serde_json::from_str(&self.0).map_or_else(|_| Labels::empty(), |detail: Detail| detail.labels)
+    }
+}
+
+impl Serialize for Fired {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        crate::message::Kv::from(&self.labels()).0.serialize(to)
+    }
 }
 
 /// Something kept an alert back.
@@ -108,35 +130,32 @@ pub struct Report {
 /// An alert that fires again so soon after it resolved flaps.
 const FLAP_MS: i64 = 600_000;
 
-/// What is known while events are read.
-#[derive(Default)]
-struct Reader {
-    episodes: Vec<Episode>,
-    /// The open episode of each alert.
-    open: HashMap<String, usize>,
-    /// The alerts of each group.
-    groups: HashMap<String, BTreeSet<String>>,
-}
-
-/// The episodes that events tell of. `events`: ascending in time. An alert whose firing lies before the first event is not
+/// Makes episodes of events, which it is shown ascending in time. An alert whose firing lies before the first event is not
 /// among them.
-pub fn episodes(events: impl IntoIterator<Item = Event>) -> Vec<Episode> {
-    let mut reader = Reader::default();
-    events.into_iter().for_each(|event| reader.take(&event));
-    reader.episodes
+#[derive(Debug, Default)]
+pub struct Episodes {
+    episodes: Vec<Episode>,
+    /// The open episode of each alert, by its fingerprint.
+    open: HashMap<u64, usize>,
+    /// The alerts of each group.
+    groups: HashMap<String, HashSet<u64>>,
 }
 
-impl Reader {
-    fn take(&mut self, event: &Event) {
+fn number(fingerprint: &str) -> u64 {
+    u64::from_str_radix(fingerprint, 16).unwrap_or_default()
+}
+
+impl Episodes {
+    /// Takes the next event.
+    pub fn take(&mut self, event: &Seen<'_>) {
         let is = |kind: Kind| event.kind == kind.as_str();
+        let alert = number(event.fingerprint);
         if is(Kind::Firing) {
-            self.open.insert(event.fingerprint.clone(), self.episodes.len());
+            self.open.insert(alert, self.episodes.len());
             self.episodes.push(Episode {
-                fingerprint: event.fingerprint.clone(),
-                alertname: event.alertname.clone(),
-                labels: serde_json::from_value::<Labels>(event.detail["labels"].clone())
-                    .map(|labels| crate::message::Kv::from(&labels).0)
-                    .unwrap_or_default(),
+                fingerprint: event.fingerprint.to_owned(),
+                alertname: event.alertname.to_owned(),
+                labels: Fired(event.detail.into()),
                 starts_at: Time(event.at),
                 ends_at: None,
                 notified_at: None,
@@ -148,24 +167,29 @@ impl Reader {
                 receivers: BTreeSet::new(),
             });
         } else if is(Kind::Resolved) {
-            if let Some(at) = self.open.remove(&event.fingerprint) {
+            if let Some(at) = self.open.remove(&alert) {
                 self.episodes[at].ends_at = Some(Time(event.at));
             }
         } else if is(Kind::Grouped) {
-            self.groups.entry(event.group_key.clone()).or_default().insert(event.fingerprint.clone());
+            match self.groups.get_mut(event.group_key) {
+                Some(group) => drop(group.insert(alert)),
+                None => drop(self.groups.insert(event.group_key.to_owned(), HashSet::from([alert]))),
+            }
         } else if is(Kind::Suppressed) {
-            if let Some(&at) = self.open.get(&event.fingerprint) {
+            if let Some(&at) = self.open.get(&alert) {
                 self.episodes[at].suppressed.push(Suppressed {
                     at: Time(event.at),
-                    group: event.group_key.clone(),
-                    cause: event.detail["cause"].as_str().unwrap_or_default().to_owned(),
+                    group: event.group_key.to_owned(),
+                    cause: detail(event)["cause"].as_str().unwrap_or_default().to_owned(),
                 });
             }
         } else if is(Kind::Delivered) {
             self.told(event, |episode| {
                 episode.notified_at.get_or_insert(Time(event.at));
                 episode.notifications += 1;
-                episode.receivers.insert(event.receiver.clone());
+                if !episode.receivers.contains(event.receiver) {
+                    episode.receivers.insert(event.receiver.to_owned());
+                }
             });
         } else if is(Kind::AttemptFailed) {
             self.told(event, |episode| episode.failures += 1);
@@ -174,36 +198,47 @@ impl Reader {
         }
     }
 
+    /// The episodes, in the order of their start.
+    pub fn done(self) -> Vec<Episode> {
+        self.episodes
+    }
+
     /// Applies `change` to the open episodes that a notification was about.
-    fn told(&mut self, event: &Event, change: impl Fn(&mut Episode)) {
-        let listed = event.detail["fingerprints"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let complete = event.detail["alerts"].as_u64() == Some(listed.len() as u64);
-        let named: Vec<String> = match complete {
-            true => listed.iter().filter_map(|f| f.as_str().map(str::to_owned)).collect(),
-            // A large group lists only its first alerts: then it was about all of the group that fire.
-            false => self.groups.get(&event.group_key).into_iter().flatten().cloned().collect(),
-        };
-        for fingerprint in named {
-            if let Some(&at) = self.open.get(&fingerprint) {
+    fn told(&mut self, event: &Seen<'_>, change: impl Fn(&mut Episode)) {
+        let detail = detail(event);
+        let listed = detail["fingerprints"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let complete = detail["alerts"].as_u64() == Some(listed.len() as u64);
+        let mut apply = |alert: u64| {
+            if let Some(&at) = self.open.get(&alert) {
                 change(&mut self.episodes[at]);
             }
+        };
+        if complete {
+            listed.iter().filter_map(|alert| alert.as_str().map(number)).for_each(apply);
+        } else {
+            // A large group lists only its first alerts: then it was about all of the group that fire.
+            self.groups.get(event.group_key).into_iter().flatten().for_each(|alert| apply(*alert));
         }
     }
 
-    fn silenced(&mut self, event: &Event) {
-        let Ok(silence) = serde_json::from_value::<Silence>(event.detail.clone()) else { return };
+    fn silenced(&mut self, event: &Seen<'_>) {
+        let Ok(silence) = serde_json::from_str::<Silence>(event.detail) else { return };
         // One that was ended is no acknowledgement, nor is one for later.
         if silence.ends_at < event.at || silence.starts_at > event.at + 60_000 {
             return;
         }
         for &at in self.open.values() {
             let episode = &mut self.episodes[at];
-            if episode.acknowledged_at.is_none() && silence.matches(&Labels::from_pairs(&episode.labels)) {
+            if episode.acknowledged_at.is_none() && silence.matches(&episode.labels.labels()) {
                 episode.acknowledged_at = Some(Time(event.at));
                 episode.acknowledged_by = Some(silence.created_by.clone());
             }
         }
     }
+}
+
+fn detail(event: &Seen<'_>) -> serde_json::Value {
+    serde_json::from_str(event.detail).unwrap_or_default()
 }
 
 /// Sums for means.
@@ -281,6 +316,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::history::Event;
+
+    fn episodes(events: impl IntoIterator<Item = Event>) -> Vec<Episode> {
+        let mut episodes = Episodes::default();
+        for event in events {
+            let detail = event.detail.to_string();
+            episodes.take(&Seen {
+                id: event.id,
+                at: event.at,
+                kind: event.kind,
+                fingerprint: &event.fingerprint,
+                alertname: &event.alertname,
+                group_key: &event.group_key,
+                receiver: &event.receiver,
+                detail: &detail,
+            });
+        }
+        episodes.done()
+    }
 
     fn alert(instance: &str) -> Alert {
         Alert {

@@ -102,11 +102,8 @@ pub(crate) async fn events(State(api): State<Arc<Api>>, uri: Uri, headers: Heade
     Ok(reply::success_of(&json!({ "events": events, "nextBefore": next })))
 }
 
-/// The events of a report or timeline: ascending, and a warning when they are not all.
-async fn scan(
-    api: &Api,
-    params: &Params,
-) -> Result<(Vec<alerts::history::Event>, Query, Vec<String>), ApiError> {
+/// The episodes of a report or timeline that `query`'s filters keep, and a warning when not all events were read.
+async fn scan(api: &Api, params: &Params) -> Result<(Vec<report::Episode>, Query, Vec<String>), ApiError> {
     let mut query = wanted(params)?;
     let now = api.clock.now();
     if params.get("start").is_none() {
@@ -119,19 +116,23 @@ async fn scan(
         receiver: String::new(),
         ..query.clone()
     };
-    let history = history(api)?;
-    let events = blocking(move || {
+    let (history, kept) = (history(api)?, query.clone());
+    let (episodes, events) = blocking(move || {
         history.flush();
-        history.scan(&all, MAX_SCANNED)
+        let mut episodes = report::Episodes::default();
+        let events = history.scan(&all, MAX_SCANNED, |event| episodes.take(event))?;
+        let mut episodes = episodes.done();
+        episodes.retain(keep(&kept));
+        Ok((episodes, events))
     })
     .await?;
     let mut warnings = Vec::new();
-    if events.len() == MAX_SCANNED {
+    if events == MAX_SCANNED {
         warnings.push(format!(
             "only the first {MAX_SCANNED} events of the range are counted; ask for a shorter one"
         ));
     }
-    Ok((events, query, warnings))
+    Ok((episodes, query, warnings))
 }
 
 fn keep(query: &Query) -> impl Fn(&report::Episode) -> bool + '_ {
@@ -151,10 +152,8 @@ fn with_warnings(value: &impl Serialize, warnings: &[String]) -> Answer {
 /// `GET /api/v1/alerts/timeline`: each firing of each alert, with who was told and what kept it back.
 pub(crate) async fn timeline(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap) -> Answer {
     let params = Params::read(&uri, &headers, &Bytes::new())?;
-    let (events, query, mut warnings) = scan(&api, &params).await?;
+    let (mut episodes, query, mut warnings) = scan(&api, &params).await?;
     let limit = if query.limit == 0 { PAGE } else { query.limit.min(alerts::history::MAX_ANSWER) };
-    let mut episodes = report::episodes(events);
-    episodes.retain(keep(&query));
     if episodes.len() > limit {
         warnings.push(format!("only the newest {limit} of {} episodes are shown", episodes.len()));
         episodes.drain(..episodes.len() - limit);
@@ -166,10 +165,8 @@ pub(crate) async fn timeline(State(api): State<Arc<Api>>, uri: Uri, headers: Hea
 /// resolved; the noisiest rules; rules that never fired.
 pub(crate) async fn report(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap) -> Answer {
     let params = Params::read(&uri, &headers, &Bytes::new())?;
-    let (events, query, warnings) = scan(&api, &params).await?;
+    let (episodes, query, warnings) = scan(&api, &params).await?;
     let now = api.clock.now();
-    let mut episodes = report::episodes(events);
-    episodes.retain(keep(&query));
     let report = report::report(&episodes, now);
     let fired: BTreeSet<&str> = report.rules.iter().map(|rule| rule.alertname.as_str()).collect();
     let mut never = Vec::new();

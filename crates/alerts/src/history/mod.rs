@@ -132,6 +132,44 @@ impl Event {
     }
 }
 
+/// An event as it is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Its place in the history.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: &'static str,
+    /// Which alert, in hexadecimal; empty when it is about none or many.
+    pub fingerprint: &'a str,
+    /// Its name.
+    pub alertname: &'a str,
+    /// Which group.
+    pub group_key: &'a str,
+    /// Which receiver.
+    pub receiver: &'a str,
+    /// The rest, as JSON.
+    pub detail: &'a str,
+}
+
+impl Seen<'_> {
+    /// The event, to be kept.
+    fn event(&self) -> Event {
+        Event {
+            id: self.id,
+            at: self.at,
+            kind: self.kind,
+            fingerprint: self.fingerprint.to_owned(),
+            alertname: self.alertname.to_owned(),
+            group_key: self.group_key.to_owned(),
+            receiver: self.receiver.to_owned(),
+            detail: serde_json::from_str(self.detail)
+                .unwrap_or_else(|_| serde_json::Value::String(self.detail.to_owned())),
+        }
+    }
+}
+
 /// Which events are wanted; empty texts mean any.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -351,18 +389,32 @@ impl History {
     /// # Errors
     /// When the file cannot be read.
     pub fn query(&self, query: &Query) -> Result<Vec<Event>, Error> {
-        self.select(query, "DESC", if query.limit == 0 { MAX_ANSWER } else { query.limit.min(MAX_ANSWER) })
+        let limit = if query.limit == 0 { MAX_ANSWER } else { query.limit.min(MAX_ANSWER) };
+        let mut events = Vec::new();
+        self.select(query, "DESC", limit, |seen| events.push(seen.event()))?;
+        Ok(events)
     }
 
-    /// The oldest events that fit, oldest first, at most `max`. Blocks.
+    /// Shows the oldest events that fit to `take`, oldest first, at most `max`; how many there were. None is kept. Blocks.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn scan(&self, query: &Query, max: usize) -> Result<Vec<Event>, Error> {
-        self.select(query, "ASC", max)
+    pub fn scan(&self, query: &Query, max: usize, mut take: impl FnMut(&Seen<'_>)) -> Result<usize, Error> {
+        let mut count = 0;
+        self.select(query, "ASC", max, |seen| {
+            take(seen);
+            count += 1;
+        })?;
+        Ok(count)
     }
 
-    fn select(&self, query: &Query, order: &str, limit: usize) -> Result<Vec<Event>, Error> {
+    fn select(
+        &self,
+        query: &Query,
+        order: &str,
+        limit: usize,
+        mut take: impl FnMut(&Seen<'_>),
+    ) -> Result<(), Error> {
         let db = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         // An equality that is not asked for must not be in the statement, or no index is used for it.
         let mut wanted = vec!["at >= ?1 AND at <= ?2 AND id < ?3".to_owned()];
@@ -399,22 +451,23 @@ impl History {
             wanted.join(" AND "),
             values.len()
         );
-        let read = || {
+        let mut read = || {
             let mut select = db.prepare_cached(&text)?;
-            let found = select.query_map(rusqlite::params_from_iter(values), |row| {
-                let detail: String = row.get(6)?;
-                Ok(Event {
+            let mut rows = select.query(rusqlite::params_from_iter(values))?;
+            while let Some(row) = rows.next()? {
+                let text = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str()?);
+                take(&Seen {
                     id: row.get(7)?,
                     at: Timestamp(row.get(0)?),
-                    kind: known_kind(&row.get::<_, String>(1)?),
-                    fingerprint: row.get(2)?,
-                    alertname: row.get(3)?,
-                    group_key: row.get(4)?,
-                    receiver: row.get(5)?,
-                    detail: serde_json::from_str(&detail).unwrap_or(serde_json::Value::String(detail)),
-                })
-            })?;
-            found.collect::<rusqlite::Result<Vec<_>>>()
+                    kind: known_kind(text(1)?),
+                    fingerprint: text(2)?,
+                    alertname: text(3)?,
+                    group_key: text(4)?,
+                    receiver: text(5)?,
+                    detail: text(6)?,
+                });
+            }
+            Ok(())
         };
         read().map_err(|source| Error::History { doing: "reading", source })
     }
