@@ -451,7 +451,7 @@ impl History {
             wanted.join(" AND "),
             values.len()
         );
-        let mut read = || {
+        let read = || {
             let mut select = db.prepare_cached(&text)?;
             let mut rows = select.query(rusqlite::params_from_iter(values))?;
             while let Some(row) = rows.next()? {
