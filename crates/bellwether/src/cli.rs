@@ -85,6 +85,11 @@ fn misuse(err: &clap::Error) -> Option<String> {
 /// `bellwether` and `bellwether --flag` mean `bellwether server …`.
 fn with_default_subcommand(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
+    for arg in args.iter_mut().skip(1) {
+        if let Some(off) = arg.to_str().and_then(flags::switched_off) {
+            *arg = off.into();
+        }
+    }
     let first = args.get(1).map(|arg| arg.to_string_lossy().into_owned());
     let own = ["-h", "--help", "-V", "--version", "help"];
     if first.is_none_or(|first| first.starts_with('-') && !own.contains(&first.as_str())) {
@@ -212,6 +217,10 @@ mod tests {
         assert_eq!(
             with_default_subcommand(args(&["b", "--scrape=x:1"])),
             args(&["b", "server", "--scrape=x:1"])
+        );
+        assert_eq!(
+            with_default_subcommand(args(&["b", "--no-web.enable-lifecycle", "--no-auto-gomaxprocs"])),
+            args(&["b", "server", "--web.enable-lifecycle=false", "--auto-gomaxprocs=false"])
         );
         assert_eq!(with_default_subcommand(args(&["b", "--help"])), args(&["b", "--help"]));
         assert_eq!(with_default_subcommand(args(&["b", "check", "config"])), args(&["b", "check", "config"]));

@@ -26,6 +26,12 @@ const RETENTION_SIZE: &str = "storage.tsdb.retention.size";
 
 /// Prometheus' flags that are accepted, so that a command line for it starts this server, and have no effect; with why.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("web.local-assets", "the page is compiled in"),
+    ("rules.max-concurrent-evals", "independent rules run beside each other, four at once"),
+    ("storage.remote.read-sample-limit", "query.max_samples bounds what a remote read may take"),
+    ("storage.remote.read-concurrent-limit", "connections are bounded by web.max_connections"),
+    ("storage.remote.read-max-bytes-in-frame", "frames have the size that is Prometheus' default"),
+    ("web.remote-write-receiver.accepted-protobuf-messages", "both messages are accepted"),
     ("web.console.templates", "there are no console templates"),
     ("web.console.libraries", "there are no console templates"),
     ("web.user-assets", "the page is compiled in"),
@@ -106,6 +112,18 @@ pub(crate) fn flag(leaf: &Leaf) -> Arg {
         arg = arg.value_parser(PossibleValuesParser::new(leaf.choices.clone()));
     }
     arg
+}
+
+/// Prometheus' way to switch something off: `--no-web.enable-lifecycle` is `--web.enable-lifecycle=false`. `None` when there
+/// is no such switch.
+pub(crate) fn switched_off(argument: &str) -> Option<String> {
+    let name = argument.strip_prefix("--no-")?;
+    let ours = PROMETHEUS_FLAGS.iter().find(|(theirs, _)| *theirs == name).map_or(name, |(_, ours)| ours);
+    let is_switch = |leaf: &Leaf| leaf.is_bool && (leaf.flag() == ours || leaf.path.join(".") == ours);
+    if config::leaves().iter().any(is_switch) {
+        return Some(format!("--{ours}=false"));
+    }
+    WITHOUT_EFFECT.iter().any(|(without, _)| *without == name).then(|| format!("--{name}=false"))
 }
 
 /// What the environment and the flags say of these settings: environment first, flags after, so that flags win.

@@ -375,7 +375,10 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
             Err(err) => anyhow::Error::new(err).context("sources.host"),
         })?;
     }
-    alert_routes(config.settings.alerts.config_file.as_deref()).context("alerts.config_file")?;
+    if let Some(routes) = alert_routes(config.settings.alerts.config_file.as_deref())? {
+        let file = config.settings.alerts.config_file.as_deref().unwrap_or(Path::new("")).display();
+        alerts::tool::check_parts(&routes, Arc::clone(&clock)).with_context(|| format!("{file}"))?;
+    }
     api::tokens::check(&config.settings.web).map_err(anyhow::Error::msg)?;
     probes::read(&config.settings.sources.probe).context("sources.probe")?;
     Ok(())

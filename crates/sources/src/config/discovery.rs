@@ -194,6 +194,7 @@ macro_rules! with_discovery_fields {
             pub(crate) fn check_discovery(&mut self) -> Result<(), $crate::config::InvalidField> {
                 $crate::config::discovery::check(
                     &self.static_configs, &self.file_sd_configs, &self.http_sd_configs, &self.dns_sd_configs,
+                    self.relabel_configs.0.is_empty(),
                 )?;
                 $(for config in &self.$other {
                     $crate::config::discovery::check_other(stringify!($other), &config.0)?;
@@ -244,12 +245,15 @@ pub(crate) fn check(
     files: &[FileSdConfig],
     http: &[HttpSdConfig],
     dns: &[DnsSdConfig],
+    addresses_are_final: bool,
 ) -> Result<(), InvalidField> {
-    for target in statics.iter().flat_map(|s| &s.targets) {
-        if target.contains('/') {
+    // Relabelling may make an address of a URL, as it does for probes.
+    for (group, config) in statics.iter().enumerate().filter(|_| addresses_are_final) {
+        if let Some(at) = config.targets.iter().position(|target| target.contains('/')) {
+            let field = format!("static_configs[{group}].targets[{at}]");
             return Err(InvalidField::new(
-                "static_configs.targets",
-                format!("{target:?} is not a valid hostname"),
+                field,
+                format!("{:?} is not a valid hostname", config.targets[at]),
             ));
         }
     }

@@ -171,7 +171,7 @@ impl Head {
             if limits.series > 0 && index.len() as u64 >= limits.series {
                 let limit = limits.series;
                 outcome.reject(at, None, RejectReason::SeriesLimit, samples, || {
-                    format!("the tenant has {limit} active series already (tsdb.limits.series)")
+                    format!("the tenant has {limit} active series already (storage.limits.series)")
                 });
                 continue;
             }
@@ -181,7 +181,7 @@ impl Head {
                 let limit = limits.series_per_metric;
                 outcome.reject(at, None, RejectReason::MetricSeriesLimit, samples, || {
                     format!(
-                        "metric {metric:?} has {limit} active series already (tsdb.limits.series_per_metric)"
+                        "metric {metric:?} has {limit} active series already (storage.limits.series_per_metric)"
                     )
                 });
                 continue;
@@ -196,7 +196,7 @@ impl Head {
                     let limit = limits.series_per_target;
                     outcome.reject(at, None, RejectReason::TargetSeriesLimit, samples, || {
                         format!(
-                            "target {instance:?} of job {job:?} has {limit} active series already (tsdb.limits.series_per_target); metric {metric:?}"
+                            "target {instance:?} of job {job:?} has {limit} active series already (storage.limits.series_per_target); metric {metric:?}"
                         )
                     });
                     continue;
@@ -339,7 +339,7 @@ fn check_labels(encoded: &[u8], limits: &Limits) -> Result<(), (RejectReason, St
         let limit = limits.labels_per_series;
         return Err((
             RejectReason::TooManyLabels,
-            format!("{labels} has {count} labels, {limit} are allowed (tsdb.limits.labels_per_series)"),
+            format!("{labels} has {count} labels, {limit} are allowed (storage.limits.labels_per_series)"),
         ));
     }
     for (name, value) in &labels {
@@ -350,7 +350,9 @@ fn check_labels(encoded: &[u8], limits: &Limits) -> Result<(), (RejectReason, St
             let (len, limit) = (name.len(), limits.label_name_bytes);
             return Err((
                 RejectReason::LabelTooLong,
-                format!("a label name has {len} bytes, {limit} are allowed (tsdb.limits.label_name_bytes)"),
+                format!(
+                    "a label name has {len} bytes, {limit} are allowed (storage.limits.label_name_bytes)"
+                ),
             ));
         }
         if limits.label_value_bytes > 0 && value.len() > limits.label_value_bytes {
@@ -358,7 +360,7 @@ fn check_labels(encoded: &[u8], limits: &Limits) -> Result<(), (RejectReason, St
             return Err((
                 RejectReason::LabelTooLong,
                 format!(
-                    "the value of label {name:?} has {len} bytes, {limit} are allowed (tsdb.limits.label_value_bytes)"
+                    "the value of label {name:?} has {len} bytes, {limit} are allowed (storage.limits.label_value_bytes)"
                 ),
             ));
         }
@@ -525,11 +527,11 @@ impl Runs<'_> {
         for &(_, _, series) in samples {
             if time < oldest {
                 outcome.reject(series, Some(time), RejectReason::TooOld, 1, || {
-                    format!("the sample at {time} is older than the oldest accepted time {oldest}; raise tsdb.out_of_order_window to accept it")
+                    format!("the sample at {time} is older than the oldest accepted time {oldest}; raise storage.out_of_order_window to accept it")
                 });
             } else {
                 outcome.reject(series, Some(time), RejectReason::TooNew, 1, || {
-                    format!("the sample at {time} is after the newest accepted time {newest}; correct the sender's clock or raise tsdb.future_limit")
+                    format!("the sample at {time} is after the newest accepted time {newest}; correct the sender's clock or raise storage.future_limit")
                 });
             }
         }

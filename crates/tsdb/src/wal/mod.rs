@@ -619,7 +619,7 @@ impl Files {
         let free = shared.disk.free_bytes(&shared.dir).map_err(Error::io("look for room in", &shared.dir))?;
         if free < shared.min_free_bytes {
             return Err(Error::ReadOnly(format!(
-                "the disk of {:?} has {free} bytes left and tsdb.min_free_bytes is {}; make room",
+                "the disk of {:?} has {free} bytes left and storage.min_free_bytes is {}; make room",
                 shared.dir, shared.min_free_bytes
             )));
         }
