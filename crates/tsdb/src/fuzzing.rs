@@ -212,7 +212,7 @@ mod tests {
                 *place = byte;
             }
         }
-        if cut % 4 == 0 {
+        if cut.is_multiple_of(4) {
             bytes.truncate(cut % bytes.len().max(1));
         }
         bytes

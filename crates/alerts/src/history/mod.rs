@@ -284,6 +284,7 @@ impl History {
         }
         set_private(path);
         let reader = connect(path).map_err(|source| failed(path, "opening", source))?;
+        #[expect(clippy::disallowed_methods, reason = "`push` bounds it, by events: messages hold many")]
         let (queue, messages) = channel();
         let waiting = Arc::new(Waiting {
             events: AtomicUsize::new(0),

@@ -76,7 +76,7 @@ async fn world(folder: &Path) -> World {
     let answers = Arc::new(Answers::default());
     *answers.share.lock() = Some(1.0);
     let metrics = state::Metrics::new(&mut prometheus_client::registry::Registry::default());
-    let store = state::Store::open(&folder.join("state.sqlite"), state::Config::default(), metrics).unwrap();
+    let store = state::Store::open(folder.join("state.sqlite"), state::Config::default(), metrics).unwrap();
     let published =
         Published::open(Some(folder.join("status-page.json")), Arc::clone(&clock) as Arc<dyn Clock>);
     let component = |id: &str| ComponentConfig {

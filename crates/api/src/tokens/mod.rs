@@ -304,7 +304,7 @@ mod tests {
         };
         let metrics = state::Metrics::new(&mut prometheus_client::registry::Registry::default());
         let store =
-            state::Store::open(&folder.join("state.sqlite"), state::Config::default(), metrics).unwrap();
+            state::Store::open(folder.join("state.sqlite"), state::Config::default(), metrics).unwrap();
         Tokens::open(&config, Arc::new(store), Arc::new(SystemClock)).await.unwrap()
     }
 
