@@ -148,10 +148,13 @@ mod tests {
             alert("critical", false),
         ];
         let servers = [0, 0, 1, 1, 2, 2, NONE];
-        let up = [Code::Ok, Code::Ok, Code::Critical, Code::NoData];
+        let up = [Code::Ok, Code::Ok, Code::Ok, Code::NoData];
         let (codes, silenced) = alert_codes(&up, &alerts, &servers);
         assert_eq!(codes, [Code::Critical, Code::Critical, Code::Ok, Code::NoData]);
         assert_eq!([0, 1, 2, 3].map(|i| silenced.get(i)), [false, true, false, false]);
+        // What is dead is critical before any rule says so.
+        let (codes, silenced) = alert_codes(&[Code::Critical], &[], &[]);
+        assert_eq!((codes, silenced.get(0)), (vec![Code::Critical], false));
     }
 
     #[test]

@@ -293,7 +293,13 @@ mod tests {
     use super::*;
     use model::time::SystemClock;
 
-    async fn tokens(folder: &Path, mode: TokenMode) -> Arc<Tokens> {
+    fn store(folder: &Path) -> Arc<dyn StateStore> {
+        let metrics = state::Metrics::new(&mut prometheus_client::registry::Registry::default());
+        let path = folder.join("state.sqlite");
+        Arc::new(state::Store::open(path, state::Config::default(), metrics).unwrap())
+    }
+
+    async fn tokens(folder: &Path, store: &Arc<dyn StateStore>, mode: TokenMode) -> Arc<Tokens> {
         let file = folder.join("admin");
         std::fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
         let config = WebConfig {
@@ -302,10 +308,7 @@ mod tests {
             max_tokens: 2,
             ..WebConfig::default()
         };
-        let metrics = state::Metrics::new(&mut prometheus_client::registry::Registry::default());
-        let store =
-            state::Store::open(folder.join("state.sqlite"), state::Config::default(), metrics).unwrap();
-        Tokens::open(&config, Arc::new(store), Arc::new(SystemClock)).await.unwrap()
+        Tokens::open(&config, Arc::clone(store), Arc::new(SystemClock)).await.unwrap()
     }
 
     fn new(name: &str, scopes: &[Scope]) -> NewToken {
@@ -315,8 +318,9 @@ mod tests {
     #[tokio::test]
     async fn issued_used_kept_and_revoked() {
         let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
         let (id, secret) = {
-            let tokens = tokens(folder.path(), TokenMode::Write).await;
+            let tokens = tokens(folder.path(), &store, TokenMode::Write).await;
             assert!(tokens.holder("0123456789abcdef0123456789abcdef").unwrap().may(Scope::Admin));
             let (made, secret) = tokens.issue(new(" ci ", &[Scope::Push])).await.unwrap();
             assert_eq!((made.name.as_str(), secret.len()), ("ci", 67));
@@ -332,23 +336,23 @@ mod tests {
         // The file has no token in it.
         let bytes = std::fs::read(folder.path().join("state.sqlite")).unwrap();
         assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
-        let again = tokens(folder.path(), TokenMode::Write).await;
+        let again = tokens(folder.path(), &store, TokenMode::Write).await;
         assert!(again.holder(&secret).is_some());
         again.revoke(&id).await.unwrap();
         assert_eq!(again.holder(&secret), None);
         assert!(again.revoke(&id).await.is_err());
-        assert_eq!(tokens(folder.path(), TokenMode::Write).await.holder(&secret), None);
+        assert_eq!(tokens(folder.path(), &store, TokenMode::Write).await.holder(&secret), None);
     }
 
     #[tokio::test]
     async fn nothing_is_issued_where_nobody_is_asked_and_old_ones_end() {
         let folder = tempfile::tempdir().unwrap();
-        let off = tokens(folder.path(), TokenMode::Off).await;
+        let store = store(folder.path());
+        let off = tokens(folder.path(), &store, TokenMode::Off).await;
         assert!(
             off.issue(new("a", &[Scope::Admin])).await.unwrap_err().message.contains("web.tokens is off")
         );
-        drop(off);
-        let tokens = tokens(folder.path(), TokenMode::All).await;
+        let tokens = tokens(folder.path(), &store, TokenMode::All).await;
         let past = NewToken { expires_ms: 1, ..new("a", &[Scope::Read]) };
         assert!(tokens.issue(past).await.unwrap_err().message.contains("passed already"));
         let (_, secret) = tokens.issue(new("a", &[Scope::Read])).await.unwrap();
