@@ -278,7 +278,9 @@ fn verify_log(disk: &dyn Disk, path: PathBuf, kind: VerifiedKind, may_be_torn: b
             damage.extend(read.err().map(|err| Error::corrupt(&path, at as u64, err.to_string())));
             at = frames.offset();
         }
-        if at < bytes.len() && (!may_be_torn || wal::frame::good_behind(&bytes, at)) {
+        if kind == VerifiedKind::Log && wal::start_of(&bytes) == wal::Start::Damaged {
+            damage.push(Error::corrupt(&path, 0, "it does not begin as a log segment does"));
+        } else if at < bytes.len() && (!may_be_torn || wal::frame::good_behind(&bytes, at)) {
             damage.push(Error::corrupt(&path, at as u64, "a frame does not match its checksum"));
         }
     }

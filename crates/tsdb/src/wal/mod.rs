@@ -31,6 +31,26 @@ const MAGIC: [u8; 8] = *b"BWWAL\0\x01\0";
 /// Bytes before the first frame of a segment.
 pub(crate) const SEGMENT_HEADER: usize = 16;
 
+/// What the beginning of a segment says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Frames follow.
+    Whole,
+    /// It was being made: its header did not reach the disk, or only as zeros.
+    Unbegun,
+    /// Something else stands where the header was.
+    Damaged,
+}
+
+/// Looks at a segment's header.
+pub(crate) fn start_of(bytes: &[u8]) -> Start {
+    match bytes.get(..SEGMENT_HEADER) {
+        Some(header) if header.starts_with(&MAGIC) => Start::Whole,
+        Some(header) if header.iter().any(|byte| *byte != 0) => Start::Damaged,
+        _ => Start::Unbegun,
+    }
+}
+
 /// A written buffer with more room than this is not kept for the next.
 const MAX_SPARE: usize = 4 << 20;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::frame::{self, Frames};
 use super::record::{Reader, Replay};
-use super::{MAGIC, SEGMENT_HEADER, segment_number};
+use super::{SEGMENT_HEADER, Start, segment_number, start_of};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 
@@ -38,7 +38,8 @@ pub(crate) fn replay(disk: &Arc<dyn Disk>, dir: &std::path::Path, into: &mut dyn
         found.segments += 1;
         let path = dir.join(name);
         let bytes = disk.read(&path).map_err(Error::io("read", &path))?;
-        let good = if bytes.get(..SEGMENT_HEADER).is_some_and(|h| h.starts_with(&MAGIC)) {
+        let begin = start_of(&bytes);
+        let good = if begin == Start::Whole {
             let mut frames = Frames::new(&bytes, SEGMENT_HEADER);
             let mut reader = Reader::default();
             loop {
@@ -65,7 +66,7 @@ pub(crate) fn replay(disk: &Arc<dyn Disk>, dir: &std::path::Path, into: &mut dyn
         if good == bytes.len() {
             continue;
         }
-        if i == last && !frame::good_behind(&bytes, good) {
+        if i == last && begin != Start::Damaged && !frame::good_behind(&bytes, good) {
             // A write that had not ended: nobody was told that it is synced.
             found.torn_bytes += (bytes.len() - good) as u64;
             if good < SEGMENT_HEADER {

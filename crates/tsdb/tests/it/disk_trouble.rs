@@ -84,6 +84,22 @@ fn a_flipped_byte_in_the_log_is_quarantined_and_the_rest_served() {
 }
 
 #[test]
+fn garbage_in_the_place_of_the_last_segment_is_no_torn_write() {
+    let world = World::new();
+    let t = world.now();
+    let db = world.open();
+    world.append(&db, &[("a", t, 1.0)]).unwrap();
+    drop(db);
+    let (path, len) = segments(&world).pop().unwrap();
+    for at in 0..len {
+        world.disk.flip(&path, at, 0xa5).unwrap();
+    }
+    let db = world.open();
+    assert_eq!((db.recovered().quarantined.len(), db.recovered().torn_bytes), (1, 0));
+    assert_eq!(world.append(&db, &[("a", t + 1, 2.0)]).unwrap().accepted, 1);
+}
+
+#[test]
 fn a_flipped_byte_in_a_sealed_file_is_quarantined_and_the_rest_served() {
     let world = World::new();
     let t = world.now();
