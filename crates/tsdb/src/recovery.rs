@@ -74,11 +74,7 @@ impl std::fmt::Display for Recovered {
             self.took_ms
         )?;
         if self.torn_bytes > 0 {
-            write!(
-                f,
-                "; cut {} bytes of a write that had not ended off a log (with durability always none of it was acknowledged)",
-                self.torn_bytes
-            )?;
+            write!(f, "; cut {} bytes off the end of a log that are no whole write", self.torn_bytes)?;
         }
         if !self.quarantined.is_empty() {
             write!(f, "; {} damaged files are quarantined", self.quarantined.len())?;
@@ -105,6 +101,37 @@ pub(crate) fn quarantine(disk: &Arc<dyn Disk>, tenant_dir: &Path, path: &Path) -
     for dir in [Some(dir.as_path()), path.parent()].into_iter().flatten() {
         disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
     }
+    Ok(to)
+}
+
+/// Copies the log segments and sealed files of a tenant whose series log is damaged to `quarantine/head-N`: samples of
+/// series that cannot be named any more are in them, and leave their places with the next seals. With a good series log in
+/// its `wal`, the folder can be read as a tenant.
+///
+/// # Errors
+/// `Io`; then nothing else has changed.
+fn keep_head(disk: &Arc<dyn Disk>, tenant_dir: &Path) -> Result<PathBuf> {
+    let dir = tenant_dir.join("quarantine");
+    let free = |number: &u32| !matches!(disk.exists(&dir.join(format!("head-{number}"))), Ok(true));
+    let number = (1..).find(free).unwrap_or(u32::MAX);
+    let to = dir.join(format!("head-{number}"));
+    for part in ["wal", "sealed"] {
+        let (from, to) = (tenant_dir.join(part), to.join(part));
+        disk.create_dir_all(&to).map_err(Error::io("create", &to))?;
+        for entry in disk.list(&from).map_err(Error::io("list", &from))? {
+            if entry.is_dir || !entry.name.ends_with(".wal") && !entry.name.ends_with(".sealed") {
+                continue;
+            }
+            let (from, to) = (from.join(&entry.name), to.join(&entry.name));
+            let bytes = disk.map(&from).map_err(Error::io("map", &from))?;
+            let mut file = disk.create(&to).map_err(Error::io("create", &to))?;
+            file.write_all(&bytes).map_err(Error::io("write", &to))?;
+            file.sync().map_err(Error::io("sync", &to))?;
+        }
+        disk.sync_dir(&to).map_err(Error::io("sync", &to))?;
+    }
+    disk.sync_dir(&to).map_err(Error::io("sync", &to))?;
+    disk.sync_dir(&dir).map_err(Error::io("sync", &dir))?;
     Ok(to)
 }
 
@@ -187,6 +214,7 @@ pub(crate) fn series(
     let Some((path, err)) = opened.damaged else {
         return Ok(Series { head, log: opened.log, number: opened.number, unindexed });
     };
+    let kept = keep_head(disk, tenant_dir)?;
     self::index(&head, unindexed);
     let mut index = head.index.write();
     let (entries, numbers) = head.log_entries(&index);
@@ -196,7 +224,12 @@ pub(crate) fn series(
     index.renumber(&numbers);
     drop(index);
     let to = quarantine(disk, tenant_dir, &path)?;
-    tracing::error!(error = %err, moved_to = %to.display(), "the log of series is damaged; series named behind the damage are lost with their newest samples");
+    tracing::error!(
+        error = %err,
+        moved_to = %to.display(),
+        samples_kept_in = %kept.display(),
+        "the log of series is damaged; series named behind the damage are not there, with their newest samples, until it is mended (docs/concepts/storage.md)"
+    );
     found.quarantined.push(to);
     Ok(Series { head, log, number, unindexed: Fill::default() })
 }

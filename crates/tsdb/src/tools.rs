@@ -278,13 +278,18 @@ fn verify_log(disk: &dyn Disk, path: PathBuf, kind: VerifiedKind, may_be_torn: b
             damage.extend(read.err().map(|err| Error::corrupt(&path, at as u64, err.to_string())));
             at = frames.offset();
         }
-        if kind == VerifiedKind::Log && wal::start_of(&bytes) == wal::Start::Damaged {
-            damage.push(Error::corrupt(&path, 0, "it does not begin as a log segment does"));
-        } else if at < bytes.len() && (!may_be_torn || wal::frame::good_behind(&bytes, at)) {
+        if at < bytes.len() && (!may_be_torn || wal::frame::good_behind(&bytes, at)) {
             damage.push(Error::corrupt(&path, at as u64, "a frame does not match its checksum"));
         }
     }
-    // A file that is shorter than its header was created and never begun.
+    // A segment that is shorter than its header was created and never begun; a series log is whole or absent.
+    let begins = match kind {
+        VerifiedKind::Series => wal::series_log::header(&bytes).is_some(),
+        _ => wal::start_of(&bytes) != wal::Start::Damaged,
+    };
+    if !begins {
+        damage = vec![Error::corrupt(&path, 0, "it does not begin as such a file does")];
+    }
     Ok(Verified { folder: path, damage, kind, samples: samples.0, series })
 }
 

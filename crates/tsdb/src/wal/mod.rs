@@ -36,7 +36,7 @@ pub(crate) const SEGMENT_HEADER: usize = 16;
 pub(crate) enum Start {
     /// Frames follow.
     Whole,
-    /// It was being made: its header did not reach the disk, or only as zeros.
+    /// It was being made: its header, which is synced before anything follows, did not reach the disk whole.
     Unbegun,
     /// Something else stands where the header was.
     Damaged,
@@ -44,10 +44,12 @@ pub(crate) enum Start {
 
 /// Looks at a segment's header.
 pub(crate) fn start_of(bytes: &[u8]) -> Start {
-    match bytes.get(..SEGMENT_HEADER) {
-        Some(header) if header.starts_with(&MAGIC) => Start::Whole,
-        Some(header) if header.iter().any(|byte| *byte != 0) => Start::Damaged,
-        _ => Start::Unbegun,
+    if bytes.len() < SEGMENT_HEADER || bytes.iter().all(|byte| *byte == 0) {
+        Start::Unbegun
+    } else if bytes.starts_with(&MAGIC) {
+        Start::Whole
+    } else {
+        Start::Damaged
     }
 }
 

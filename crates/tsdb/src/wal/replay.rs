@@ -67,7 +67,7 @@ pub(crate) fn replay(disk: &Arc<dyn Disk>, dir: &std::path::Path, into: &mut dyn
             continue;
         }
         if i == last && begin != Start::Damaged && !frame::good_behind(&bytes, good) {
-            // A write that had not ended: nobody was told that it is synced.
+            // No whole write: one that had not ended, of which nobody was told, or damage that looks the same.
             found.torn_bytes += (bytes.len() - good) as u64;
             if good < SEGMENT_HEADER {
                 disk.remove_file(&path).map_err(Error::io("remove", &path))?;
@@ -76,7 +76,7 @@ pub(crate) fn replay(disk: &Arc<dyn Disk>, dir: &std::path::Path, into: &mut dyn
                 file.truncate(good as u64).map_err(Error::io("cut", &path))?;
                 file.sync().map_err(Error::io("sync", &path))?;
             }
-        } else if bytes.len() < SEGMENT_HEADER && good == 0 {
+        } else if begin == Start::Unbegun && bytes.len() < SEGMENT_HEADER {
             // Created, never begun.
             disk.remove_file(&path).map_err(Error::io("remove", &path))?;
         } else {

@@ -134,6 +134,12 @@ fn path_of(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("series-{number:08}.log"))
 }
 
+/// The header of a series log, when it is one.
+pub(crate) fn header(bytes: &[u8]) -> Option<&[u8]> {
+    let head = bytes.get(..HEADER).filter(|head| head.starts_with(&MAGIC))?;
+    (crc32c::crc32c(&head[..24]).to_le_bytes() == head[24..28]).then_some(head)
+}
+
 impl SeriesLog {
     /// Creates the log with this number, with `entries` in it, in one step: it is whole or absent.
     ///
@@ -172,8 +178,7 @@ impl SeriesLog {
         let Some(number) = entries.iter().filter_map(|e| number_of(&e.name)).max() else { return Ok(None) };
         let path = path_of(dir, number);
         let bytes = disk.read(&path).map_err(Error::io("read", &path))?;
-        let head = bytes.get(..HEADER).filter(|h| h.starts_with(&MAGIC));
-        let head = head.filter(|head| crc32c::crc32c(&head[..24]).to_le_bytes() == head[24..28]);
+        let head = header(&bytes);
         let mut seed = [0; 16];
         let Some(head) = head else {
             let file = disk.append(&path).map_err(Error::io("open", &path))?;

@@ -1,10 +1,11 @@
 //! Two processes, torn tails, flipped bytes, full and read-only disks, no file descriptors, files in the way of folders.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use model::{ErrorKind, Matcher, Timestamp};
-use tsdb::Db;
 use tsdb::disk::{Crash, Refusal};
+use tsdb::{Db, Disk};
 
 use crate::support::{ALL, World, bits};
 
@@ -94,9 +95,62 @@ fn garbage_in_the_place_of_the_last_segment_is_no_torn_write() {
     for at in 0..len {
         world.disk.flip(&path, at, 0xa5).unwrap();
     }
+    let disk: Arc<dyn Disk> = Arc::new(world.disk.clone());
+    let damaged = |disk: &Arc<dyn Disk>| {
+        let checked = tsdb::tools::verify_data(disk, &world.config.path).unwrap();
+        checked.iter().filter(|file| !file.damage.is_empty()).count()
+    };
+    assert_eq!(damaged(&disk), 1);
     let db = world.open();
     assert_eq!((db.recovered().quarantined.len(), db.recovered().torn_bytes), (1, 0));
     assert_eq!(world.append(&db, &[("a", t + 1, 2.0)]).unwrap().accepted, 1);
+    drop(db);
+    assert_eq!(damaged(&disk), 0);
+}
+
+#[test]
+fn what_a_damaged_series_log_names_comes_back_with_a_good_one() {
+    let world = World::new();
+    let t = world.now();
+    let db = world.open();
+    world.append(&db, &[("a{instance=1}", t, 1.0)]).unwrap();
+    db.flush().unwrap();
+    world.append(&db, &[("a{instance=1}", t + 1, 2.0), ("b{instance=2}", t + 1, 3.0)]).unwrap();
+    drop(db);
+    let is_log = |path: &Path| path.to_string_lossy().contains("series-");
+    let (log, _) = world.disk.files().into_iter().find(|(path, _)| is_log(path)).unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(world.disk.clone());
+    let good = disk.read(&log).unwrap();
+    // In the first frame, behind the header.
+    world.disk.flip(&log, 28 + 9, 0xff).unwrap();
+    let db = world.open();
+    assert_eq!(db.recovered().quarantined.len(), 1);
+    assert!(world.read(&db, vec![]).len() < 2);
+    // Seals take the segments away from where they were.
+    db.flush().unwrap();
+    drop(db);
+    let kept = world
+        .disk
+        .files()
+        .into_iter()
+        .filter(|(path, _)| path.to_string_lossy().contains("quarantine/head-1"));
+    let kept: Vec<PathBuf> = kept.map(|(path, _)| path).collect();
+    assert!(kept.iter().any(|path| path.extension().is_some_and(|e| e == "wal")), "{kept:?}");
+    assert!(kept.iter().any(|path| path.extension().is_some_and(|e| e == "sealed")), "{kept:?}");
+    // As a tenant of another folder, with the log as it was.
+    let from = kept[0].ancestors().find(|path| path.ends_with("head-1")).unwrap().to_owned();
+    let to = PathBuf::from("mended/default");
+    for path in &kept {
+        let at = to.join(path.strip_prefix(&from).unwrap());
+        disk.create_dir_all(at.parent().unwrap()).unwrap();
+        disk.create(&at).unwrap().write_all(&disk.read(path).unwrap()).unwrap();
+    }
+    disk.create(&to.join("wal").join(log.file_name().unwrap())).unwrap().write_all(&good).unwrap();
+    let mut mended = world;
+    mended.config.path = "mended".into();
+    let db = mended.open();
+    assert_eq!(db.recovered().quarantined.len(), 0);
+    assert_eq!(mended.read(&db, vec![]).iter().map(|series| series.1.len()).sum::<usize>(), 3);
 }
 
 #[test]
