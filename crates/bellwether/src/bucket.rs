@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use model::InvalidField;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -13,12 +14,32 @@ use object_store::{ObjectStore, path};
 use tsdb::bucket::Location;
 use tsdb::config::BucketConfig;
 
+/// Whether the store could be opened; nothing is asked of it, and nothing made.
+pub(crate) fn check(config: &BucketConfig) -> Result<(), InvalidField> {
+    if config.url.is_empty() {
+        return Ok(());
+    }
+    let options = options(&config.options_file)
+        .map_err(|err| InvalidField::new("storage.bucket.options_file", format!("{err:#}")))?;
+    let wrong =
+        |err: anyhow::Error| InvalidField::new("storage.bucket.url", format!("{:?}: {err:#}", config.url));
+    match config.url.strip_prefix("file://") {
+        Some(folder) => whole(folder).map_err(wrong),
+        None => location(&config.url, &options).map(drop).map_err(wrong),
+    }
+}
+
+fn whole(folder: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(folder.starts_with('/'), "name the folder by its whole path, as in file:///srv/blocks");
+    Ok(())
+}
+
 /// Opens the store; `None` when none is named. Nothing is asked of it yet.
 pub(crate) fn open(config: &BucketConfig) -> anyhow::Result<Option<Location>> {
     if config.url.is_empty() {
         return Ok(None);
     }
-    let options = options(&config.options_file)?;
+    let options = options(&config.options_file).context("storage.bucket.options_file")?;
     location(&config.url, &options).with_context(|| format!("storage.bucket.url {:?}", config.url)).map(Some)
 }
 
@@ -29,9 +50,7 @@ fn location(url: &str, options: &BTreeMap<String, String>) -> anyhow::Result<Loc
         );
     };
     if scheme == "file" {
-        if !rest.starts_with('/') {
-            bail!("name the folder by its whole path, as in file:///srv/blocks");
-        }
+        whole(rest)?;
         std::fs::create_dir_all(rest).with_context(|| format!("cannot create {rest}"))?;
         let store = LocalFileSystem::new_with_prefix(rest)?.with_fsync(true);
         return Ok(Location { store: Arc::new(store), prefix: path::Path::default() });
@@ -76,7 +95,7 @@ fn options(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     if path.as_os_str().is_empty() {
         return Ok(BTreeMap::new());
     }
-    let of_file = || format!("storage.bucket.options_file {}", path.display());
+    let of_file = || path.display().to_string();
     let text = std::fs::read_to_string(path).with_context(of_file)?;
     // Not the parser's words, which may have a key in them.
     let options: BTreeMap<String, serde_json::Value> = yaml::read(&text)

@@ -10,6 +10,13 @@ pub struct InvalidField {
     pub message: String,
 }
 
+/// What is wrong with a value; [`InvalidField::within`] says where it is.
+impl<T: Into<String>> From<T> for InvalidField {
+    fn from(message: T) -> Self {
+        Self::new("", message)
+    }
+}
+
 impl InvalidField {
     /// `message` says what is wrong with `field`.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
@@ -21,5 +28,11 @@ impl InvalidField {
     pub fn within(self, section: &str) -> Self {
         let dot = if self.field.is_empty() { "" } else { "." };
         Self { field: format!("{section}{dot}{}", self.field), message: self.message }
+    }
+
+    /// The same, told of an item of `list`.
+    #[must_use]
+    pub fn item(self, list: &str, index: usize) -> Self {
+        self.within(&format!("{list}[{index}]"))
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Way<'s> {
     stash: &'s Stash,
     /// What of the value is read; all without one.
     scope: Option<Scope<'s>>,
+    /// A struct that is there without a value has no fields, as in Go's YAML.
+    lenient: bool,
     /// Where a text is noted: the key of an entry, for the paths of errors.
     note: Option<&'s RefCell<String>>,
     /// The next mapping is [`serde_saphyr::Spanned`]'s own: its keys are no fields of the text.
@@ -34,11 +36,12 @@ pub(crate) struct Way<'s> {
 
 impl<'s> Way<'s> {
     pub(crate) fn new(stash: &'s Stash, scope: Option<Scope<'s>>) -> Self {
-        Self { stash, scope, note: None, spanned: false }
+        Self { stash, lenient: scope.is_some(), scope, note: None, spanned: false }
     }
 
-    fn whole(self) -> Self {
-        Self { scope: None, note: None, spanned: false, ..self }
+    /// For what stands in a list or behind a variant: a null among them is meant.
+    fn strict(self) -> Self {
+        Self { scope: None, lenient: false, note: None, spanned: false, ..self }
     }
 }
 
@@ -81,8 +84,7 @@ impl<'de, D: Deserializer<'de>> Source<'de> for Once<'_, D> {
         let spanned = self.way.spanned || matches!(kind, Kind::NewtypeStruct("__yaml_spanned"));
         let to = Bridge { to, way: Way { spanned, ..self.way } };
         match kind {
-            // Of a section that is there without a value, as if it were absent.
-            Kind::Struct(..) if self.way.scope.is_some() => from.deserialize_option(OrEmpty { kind, to }),
+            Kind::Struct(..) if self.way.lenient => from.deserialize_option(OrEmpty { kind, to }),
             Kind::Any => from.deserialize_any(to),
             Kind::Bool => from.deserialize_bool(to),
             Kind::I8 => from.deserialize_i8(to),
@@ -183,7 +185,7 @@ impl<'de> Visitor<'de> for Bridge<'_, '_, 'de> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
-        let mut items = HeldItems { inner: items, way: self.way.whole(), at: 0 };
+        let mut items = HeldItems { inner: items, way: self.way.strict(), at: 0 };
         self.put(Given::Seq(&mut items))
     }
 
@@ -200,7 +202,7 @@ impl<'de> Visitor<'de> for Bridge<'_, '_, 'de> {
 
     fn visit_enum<A: EnumAccess<'de>>(self, choice: A) -> Result<(), A::Error> {
         let mut choice: Chosen<'_, A, A::Variant> =
-            Chosen { choice: Some(choice), variant: None, way: self.way.whole() };
+            Chosen { choice: Some(choice), variant: None, way: self.way.strict() };
         self.put(Given::Enum(&mut choice))
     }
 }
@@ -314,7 +316,7 @@ impl<'de, A: MapAccess<'de>> Entries<'de> for HeldEntries<'_, A> {
 
     fn value(&mut self, seed: &mut dyn Seed<'de>) -> Result<(), Fail> {
         let key = self.key.borrow();
-        let scope = self.way.scope.map(|scope| if self.within { scope.within(&key) } else { Scope::ALL });
+        let scope = self.way.scope.filter(|_| self.within).map(|scope| scope.within(&key));
         let seed = BridgeSeed { seed, way: Way { scope, ..self.way } };
         self.inner.next_value_seed(seed).map_err(|err| {
             let fail = caught(self.way.stash, err);

@@ -27,9 +27,6 @@ pub(crate) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// Of a section that is read as a whole.
-    pub(crate) const ALL: Self = Self { part: &|_| Ok(Take::Whole), section: Some("") };
-
     pub(crate) fn root(part: &'a Part<'a>) -> Self {
         Self { part, section: None }
     }

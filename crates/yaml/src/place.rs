@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use serde_saphyr::Spanned;
 
-use crate::words;
-
-/// Line and column, both from 1, of the field's value; none when the text does not have the field.
-/// `field`: a path such as `sources.logs[1].job`.
+/// Line and column, both from 1, of the field's value, or of the one around it where the text does not have the field; none
+/// when it has nothing of the path. `field`: a path such as `sources.logs[1].job`.
 pub fn place(text: &str, field: &str) -> Option<(u64, u64)> {
     let mut steps = Vec::new();
     for name in field.split('.') {
@@ -19,13 +20,12 @@ pub fn place(text: &str, field: &str) -> Option<(u64, u64)> {
             steps.push(Step::Index(index.parse().ok()?));
         }
     }
-    // The format adds the place to an error that is raised at the value.
-    let found = std::cell::Cell::new(false);
-    let err = serde_saphyr::with_deserializer_from_str_with_options(text, crate::options(), |from| {
-        Walk { steps: &steps, found: &found }.deserialize(from)
-    })
-    .err()?;
-    if found.get() { words::with_place(&err.to_string()).0 } else { None }
+    let find = |steps: &[Step<'_>]| {
+        serde_saphyr::with_deserializer_from_str_with_options(text, crate::options(), |from| {
+            Walk { steps }.deserialize(from)
+        })
+    };
+    (1..=steps.len()).rev().find_map(|known| find(&steps[..known]).ok())
 }
 
 #[derive(Clone, Copy)]
@@ -38,61 +38,57 @@ enum Step<'a> {
 #[derive(Clone, Copy)]
 struct Walk<'a> {
     steps: &'a [Step<'a>],
-    found: &'a std::cell::Cell<bool>,
 }
 
 impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
+    type Value = (u64, u64);
 
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        if self.steps.is_empty() {
-            self.found.set(true);
-            return from.deserialize_any(Here);
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(u64, u64), D::Error> {
+        if !self.steps.is_empty() {
+            return from.deserialize_any(self);
         }
-        from.deserialize_any(self)
+        let found = Spanned::<IgnoredAny>::deserialize(from)?.referenced;
+        if found.line() > 0 { Ok((found.line(), found.column())) } else { Err(absent()) }
     }
 }
 
 impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
+    type Value = (u64, u64);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("something that has fields")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(u64, u64), A::Error> {
         let Some((Step::Key(name), rest)) = self.steps.split_first() else { return Err(absent()) };
+        let mut found = None;
         while let Some(key) = map.next_key::<String>()? {
             if key == *name {
-                return map.next_value_seed(Walk { steps: rest, ..self });
+                found = Some(map.next_value_seed(Walk { steps: rest })?);
+            } else {
+                let _: IgnoredAny = map.next_value()?;
             }
-            let _: IgnoredAny = map.next_value()?;
         }
-        Err(absent())
+        found.ok_or_else(absent)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(u64, u64), A::Error> {
         let Some((Step::Index(index), rest)) = self.steps.split_first() else { return Err(absent()) };
-        for _ in 0..*index {
-            if seq.next_element::<IgnoredAny>()?.is_none() {
-                return Err(absent());
+        let mut found = None;
+        for at in 0.. {
+            if at == *index {
+                found = seq.next_element_seed(Walk { steps: rest })?;
+                if found.is_none() {
+                    break;
+                }
+            } else if seq.next_element::<IgnoredAny>()?.is_none() {
+                break;
             }
         }
-        seq.next_element_seed(Walk { steps: rest, ..self })?.ok_or_else(absent)
+        found.ok_or_else(absent)
     }
 }
 
 fn absent<E: Error>() -> E {
     E::custom("there is no such field")
-}
-
-/// Takes nothing, so that everything is an error with its place.
-struct Here;
-
-impl Visitor<'_> for Here {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nothing")
-    }
 }

@@ -192,8 +192,11 @@ fn places_of_fields_are_found() {
     assert_eq!(place(text, "a.b[1].c[1]"), Some((4, 14)));
     assert_eq!(place(text, "a.b[0]"), Some((3, 7)));
     assert_eq!(place(text, "a.b[1].d").map(|at| at.0), Some(5));
-    assert_eq!(place(text, "a.b[2]"), None);
-    assert_eq!(place(text, "a.x"), None);
-    assert_eq!(place(text, "a.b.c"), None);
+    // What is not there: the place of what is around it.
+    for around in ["a.b[2]", "a.b.c"] {
+        assert_eq!(place(text, around).map(|at| at.0), place(text, "a.b").map(|at| at.0), "{around}");
+    }
+    assert_eq!(place(text, "a.x").map(|at| at.0), Some(2));
+    assert_eq!(place(text, "x.a"), None);
     assert_eq!(fields::<Ours>(), ["inner", "shared"]);
 }

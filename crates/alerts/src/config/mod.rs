@@ -5,7 +5,6 @@
 //! `exec_configs`) stand beside its own.
 
 pub mod global;
-mod place;
 pub mod receiver;
 pub mod route;
 mod section;
@@ -15,6 +14,7 @@ pub mod value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use model::InvalidField;
 use serde::Deserialize;
 
 pub use global::Global;
@@ -23,7 +23,6 @@ pub use route::{InhibitRule, NamedIntervals, Route};
 pub use settings::{AllowedCommand, Settings};
 use value::nullable;
 
-use self::place::{Fault, Step};
 use crate::error::Error;
 use crate::timeinterval::TimeInterval;
 
@@ -86,12 +85,12 @@ impl Config {
         let file: File = yaml::read(text).map_err(|wrong| Error::Config {
             path: None,
             at: wrong.at,
-            reason: wrong.message,
+            reason: wrong.of_field(),
         })?;
-        Self::check(file, text).map_err(|fault| Error::Config {
+        Self::check(file, text).map_err(|wrong| Error::Config {
             path: None,
-            at: fault.place(text),
-            reason: fault.reason,
+            at: yaml::place(text, &wrong.field),
+            reason: wrong.message,
         })
     }
 
@@ -132,7 +131,7 @@ impl Config {
         Self { route, receivers: vec![receiver], original, ..Self::default() }
     }
 
-    fn check(file: File, text: &str) -> Result<Self, Fault> {
+    fn check(file: File, text: &str) -> Result<Self, InvalidField> {
         let mut config = Self {
             global: file.global.unwrap_or_default(),
             templates: file.templates,
@@ -143,22 +142,22 @@ impl Config {
             template_texts: Vec::new(),
             original: text.to_owned(),
         };
-        let global = |fault: Fault| fault.within(Step::Key("global"));
+        let global = |wrong: InvalidField| wrong.within("global");
         config.global.check().map_err(|err| global(err.into()))?;
         if let Some(http) = &config.global.http_config {
             http.validate().map_err(|err| {
-                global(Fault::from(format!("global.http_config: {err}")).within(Step::Key("http_config")))
+                global(InvalidField::from(format!("global.http_config: {err}")).within("http_config"))
             })?;
         }
         let mut names = BTreeSet::new();
         for (index, receiver) in config.receivers.iter_mut().enumerate() {
-            let here = |fault: Fault| fault.item("receivers", index);
+            let here = |wrong: InvalidField| wrong.item("receivers", index);
             if receiver.name.is_empty() {
                 return Err(here("missing name in receiver".into()));
             }
             if !names.insert(receiver.name.clone()) {
                 let text = format!("notification config name {:?} is not unique", receiver.name);
-                return Err(here(Fault::from(text).within(Step::Key("name"))));
+                return Err(here(InvalidField::from(text).within("name")));
             }
             let name = receiver.name.clone();
             let (mut before, mut number) = ("", 0);
@@ -166,7 +165,10 @@ impl Config {
                 number = if section == before { number + 1 } else { 0 };
                 before = section;
                 let within = |err: String| {
-                    here(Fault::from(format!("receiver {name:?}, {section}: {err}")).item(section, number))
+                    here(
+                        InvalidField::from(format!("receiver {name:?}, {section}: {err}"))
+                            .item(section, number),
+                    )
                 };
                 settings.check().map_err(within)?;
                 settings.fill(&config.global).map_err(within)?;
@@ -178,26 +180,26 @@ impl Config {
             }
         }
         let route = file.route.ok_or("no route provided in config")?;
-        let root = |fault: Fault| fault.within(Step::Key("route"));
+        let root = |wrong: InvalidField| wrong.within("route");
         root_route(&route).map_err(root)?;
         route.check().map_err(root)?;
         for (index, rule) in config.inhibit_rules.iter().enumerate() {
-            rule.check().map_err(|err| Fault::from(err).item("inhibit_rules", index))?;
+            rule.check().map_err(|err| InvalidField::from(err).item("inhibit_rules", index))?;
         }
         let old = config.time_intervals.len();
         config.time_intervals.extend(file.time_intervals);
         let mut intervals = BTreeSet::new();
         for (index, named) in config.time_intervals.iter().enumerate() {
-            let here = |fault: Fault| match index.checked_sub(old) {
-                None => fault.item("mute_time_intervals", index),
-                Some(index) => fault.item("time_intervals", index),
+            let here = |wrong: InvalidField| match index.checked_sub(old) {
+                None => wrong.item("mute_time_intervals", index),
+                Some(index) => wrong.item("time_intervals", index),
             };
             if named.name.is_empty() {
                 return Err(here("missing name in time interval".into()));
             }
             if !intervals.insert(named.name.as_str()) {
                 let text = format!("time interval {:?} is not unique", named.name);
-                return Err(here(Fault::from(text).within(Step::Key("name"))));
+                return Err(here(InvalidField::from(text).within("name")));
             }
         }
         let names = names.iter().map(String::as_str).collect();
@@ -253,7 +255,7 @@ impl Config {
 }
 
 /// What the root of the routing tree must and must not say.
-fn root_route(route: &Route) -> Result<(), Fault> {
+fn root_route(route: &Route) -> Result<(), InvalidField> {
     if route.receiver.is_empty() {
         return Err("root route must specify a default receiver".into());
     }

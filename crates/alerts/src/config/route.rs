@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::duration::PromDuration;
 use model::labels::is_legacy_label_name;
-use model::{MatchOp, Matcher, Selector};
+use model::{InvalidField, MatchOp, Matcher, Selector};
 use serde::{Deserialize, Deserializer};
 
-use super::place::{Fault, Step};
 use super::value::nullable;
 use crate::parse;
 use crate::timeinterval::TimeInterval;
@@ -171,9 +170,9 @@ impl Route {
     }
 
     /// Checks this node and those below it.
-    pub(super) fn check(&self) -> Result<(), Fault> {
+    pub(super) fn check(&self) -> Result<(), InvalidField> {
         if let Some(labels) = &self.group_by {
-            let wrong = |text: String| Fault::from(text).within(Step::Key("group_by"));
+            let wrong = |text: String| InvalidField::from(text).within("group_by");
             let others: Vec<&String> = labels.iter().filter(|label| *label != "...").collect();
             if let Some(bad) = others.iter().find(|label| !valid_name(label)) {
                 return Err(wrong(format!("invalid label name {bad:?} in group_by list")));
@@ -191,7 +190,7 @@ impl Route {
             [("group_interval", self.group_interval), ("repeat_interval", self.repeat_interval)]
         {
             if interval == Some(PromDuration(0)) {
-                return Err(Fault::from(format!("{name} cannot be zero")).within(Step::Key(name)));
+                return Err(InvalidField::from(format!("{name} cannot be zero")).within(name));
             }
         }
         self.all_matchers()?;
@@ -203,11 +202,11 @@ impl Route {
         &self,
         receivers: &BTreeSet<&str>,
         intervals: &BTreeSet<&str>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), InvalidField> {
         self.children(|route| route.check_names(receivers, intervals))?;
         if !self.receiver.is_empty() && !receivers.contains(self.receiver.as_str()) {
             let text = format!("undefined receiver {:?} used in route", self.receiver);
-            return Err(Fault::from(text).within(Step::Key("receiver")));
+            return Err(InvalidField::from(text).within("receiver"));
         }
         let lists = [
             ("active_time_intervals", &self.active_time_intervals),
@@ -216,13 +215,13 @@ impl Route {
         for (list, names) in lists {
             if let Some(index) = names.iter().position(|name| !intervals.contains(name.as_str())) {
                 let text = format!("undefined time interval {:?} used in route", names[index]);
-                return Err(Fault::from(text).item(list, index));
+                return Err(InvalidField::from(text).item(list, index));
             }
         }
         Ok(())
     }
 
-    fn children(&self, check: impl Fn(&Self) -> Result<(), Fault>) -> Result<(), Fault> {
+    fn children(&self, check: impl Fn(&Self) -> Result<(), InvalidField>) -> Result<(), InvalidField> {
         let mut children = self.routes.iter().enumerate();
         children.try_for_each(|(index, route)| check(route).map_err(|fault| fault.item("routes", index)))
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use model::InvalidField;
 use model::duration::PromDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -93,10 +94,12 @@ impl Settings {
     ///
     /// # Errors
     /// What it is instead of a URL.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), InvalidField> {
         match self.external_url.as_str() {
             "" => Ok(()),
-            url => super::value::HttpUrl::try_from(url.to_owned()).map(|_| ()),
+            url => super::value::HttpUrl::try_from(url.to_owned())
+                .map(drop)
+                .map_err(|reason| InvalidField::new("alerts.external_url", reason)),
         }
     }
 }

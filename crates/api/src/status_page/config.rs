@@ -1,5 +1,6 @@
 //! Settings of the public status page.
 
+use model::InvalidField;
 use model::duration::PromDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,27 @@ impl ComponentConfig {
         format!("avg(clamp(\n{}\n, 0, 1))", self.expr)
     }
 
+    fn wrong(&self, options: &promql::Options) -> Option<InvalidField> {
+        let wrong = |field: &str, message: String| Some(InvalidField::new(field, message));
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if self.id.is_empty() || self.id.len() > 64 || !self.id.chars().all(plain) {
+            return wrong("id", format!("{:?}: give 1 to 64 letters, digits, - or _", self.id));
+        }
+        let (out, degraded) = (self.outage_below, self.degraded_below);
+        if !(0.0 <= out && out <= degraded && degraded <= 1.0) {
+            let text = format!("{out}, and degraded_below is {degraded}: they must be in order, from 0 to 1");
+            return wrong("outage_below", text);
+        }
+        if self.expr.trim().is_empty() {
+            return wrong("expr", format!("it is empty: what says whether {:?} works?", self.id));
+        }
+        if let Err(err) = promql::parse(&self.expr, options) {
+            return wrong("expr", err.to_string());
+        }
+        let share = promql::parse(&self.share(), options);
+        share.err().and_then(|err| wrong("expr", format!("it must be an instant vector: {err}")))
+    }
+
     pub(crate) fn title(&self) -> &str {
         if self.name.is_empty() { &self.id } else { &self.name }
     }
@@ -96,46 +118,44 @@ impl StatusPageConfig {
     ///
     /// # Errors
     /// The setting, and why.
-    pub fn check(&self, options: &promql::Options) -> Result<(), String> {
+    pub fn check(&self, options: &promql::Options) -> Result<(), InvalidField> {
+        self.wrong(options).map_or(Ok(()), |wrong| Err(wrong.within("status_page")))
+    }
+
+    fn wrong(&self, options: &promql::Options) -> Option<InvalidField> {
+        let wrong = |field: &str, message: String| Some(InvalidField::new(field, message));
         if self.interval.ms() < 1000 {
-            return Err(format!("status_page.interval is {}: the shortest interval is 1s", self.interval));
+            return wrong("interval", format!("{} is too short: give 1s or more", self.interval));
         }
         if !self.url.is_empty() && !self.url.starts_with("https://") && !self.url.starts_with("http://") {
-            return Err(format!("status_page.url is {:?}: it must begin with https:// or http://", self.url));
+            return wrong("url", format!("{:?} must begin with https:// or http://", self.url));
+        }
+        for (name, bound) in [
+            ("max_connections", self.max_connections),
+            ("max_incidents", self.max_incidents),
+            ("max_webhooks", self.max_webhooks),
+        ] {
+            if bound == 0 {
+                return wrong(name, "give 1 or more".into());
+            }
         }
         if self.components.is_empty() && !self.listen_address.is_empty() {
-            return Err("status_page.listen_address is set and status_page.components is empty: a page needs components".into());
+            return wrong("listen_address", "a page needs status_page.components".into());
         }
         if self.components.len() > 500 {
-            return Err(format!("status_page.components has {} entries, at most 500", self.components.len()));
+            return wrong("components", format!("{} entries, at most 500", self.components.len()));
         }
         let mut known = std::collections::HashSet::new();
         for (index, one) in self.components.iter().enumerate() {
-            let here = format!("status_page.components[{index}]");
-            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-            if one.id.is_empty() || one.id.len() > 64 || !one.id.chars().all(plain) {
-                return Err(format!("{here}.id is {:?}: give 1 to 64 letters, digits, - or _", one.id));
-            }
             if !known.insert(&one.id) {
-                return Err(format!("{here}.id: there are two components {:?}", one.id));
+                let twice = InvalidField::new("id", format!("there are two components {:?}", one.id));
+                return Some(twice.item("components", index));
             }
-            if !(0.0 <= one.outage_below
-                && one.outage_below <= one.degraded_below
-                && one.degraded_below <= 1.0)
-            {
-                return Err(format!(
-                    "{here}: outage_below is {} and degraded_below {}: they must be in order, from 0 to 1",
-                    one.outage_below, one.degraded_below
-                ));
+            if let Some(wrong) = one.wrong(options) {
+                return Some(wrong.item("components", index));
             }
-            if one.expr.trim().is_empty() {
-                return Err(format!("{here}.expr is empty: what says whether {:?} works?", one.id));
-            }
-            promql::parse(&one.expr, options).map_err(|err| format!("{here}.expr: {err}"))?;
-            promql::parse(&one.share(), options)
-                .map_err(|err| format!("{here}.expr must be an instant vector: {err}"))?;
         }
-        Ok(())
+        None
     }
 }
 
@@ -145,7 +165,7 @@ mod tests {
 
     fn check(component: ComponentConfig) -> Result<(), String> {
         let config = StatusPageConfig { components: vec![component], ..StatusPageConfig::default() };
-        config.check(&promql::Options::default())
+        config.check(&promql::Options::default()).map_err(|wrong| wrong.to_string())
     }
 
     #[test]
@@ -162,6 +182,6 @@ mod tests {
         assert!(bad(|one| one.expr = "up[5m]".into()).contains("must be an instant vector"));
         assert!(bad(|one| one.outage_below = 2.0).contains("in order"));
         let twice = StatusPageConfig { components: vec![good.clone(), good], ..StatusPageConfig::default() };
-        assert!(twice.check(&promql::Options::default()).unwrap_err().contains("two components"));
+        assert!(twice.check(&promql::Options::default()).unwrap_err().message.contains("two components"));
     }
 }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use model::{Clock, ErrorKind, SeamError, StateStore, Timestamp};
+use model::{Clock, ErrorKind, InvalidField, SeamError, StateStore, Timestamp};
 use parking_lot::RwLock;
 use ring::digest;
 use schemars::JsonSchema;
@@ -118,22 +118,32 @@ fn hash(token: &str) -> String {
 }
 
 /// Reads `web.admin_token_file`.
-fn admin_token(config: &WebConfig) -> Result<Option<String>, String> {
+fn admin_token(config: &WebConfig) -> Result<Option<String>, InvalidField> {
     if config.admin_token_file.is_empty() {
         return match config.tokens {
             TokenMode::Off => Ok(None),
-            _ => Err("web.tokens asks for tokens and web.admin_token_file is empty: nobody could issue the first one".into()),
+            _ => Err(InvalidField::new(
+                "web.tokens",
+                "web.admin_token_file is empty: nobody could issue the first token",
+            )),
         };
     }
-    let text = std::fs::read_to_string(Path::new(&config.admin_token_file))
-        .map_err(|err| format!("cannot read web.admin_token_file {}: {err}", config.admin_token_file))?;
+    let file = &config.admin_token_file;
+    let wrong = |message: String| InvalidField::new("web.admin_token_file", message);
+    let text = std::fs::read_to_string(Path::new(file))
+        .map_err(|err| wrong(format!("cannot read {file}: {err}")))?;
     let token = text.trim();
     if token.len() < MIN_ADMIN {
-        return Err(format!(
-            "the token in web.admin_token_file {} has {} characters, at least {MIN_ADMIN} are needed: try `openssl rand -hex 32`",
-            config.admin_token_file,
+        return Err(wrong(format!(
+            "the token in {file} has {} characters, at least {MIN_ADMIN} are needed: try `openssl rand -hex 32`",
             token.len()
-        ));
+        )));
+    }
+    // It travels in headers and in the web UI's cookie.
+    if !token.bytes().all(|byte| byte.is_ascii_graphic() && !b"\";,\\".contains(&byte)) {
+        return Err(wrong(format!(
+            "the token in {file} has characters other than letters, digits and punctuation without quotes, ';', ',' and '\\'"
+        )));
     }
     Ok(Some(token.to_owned()))
 }
@@ -142,7 +152,7 @@ fn admin_token(config: &WebConfig) -> Result<Option<String>, String> {
 ///
 /// # Errors
 /// What is wrong with them.
-pub fn check(config: &WebConfig) -> Result<(), String> {
+pub fn check(config: &WebConfig) -> Result<(), InvalidField> {
     admin_token(config).map(drop)
 }
 
@@ -156,7 +166,8 @@ impl Tokens {
         state: Arc<dyn StateStore>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, SeamError> {
-        let admin = admin_token(config).map_err(|reason| SeamError::new(ErrorKind::Invalid, reason))?;
+        let admin =
+            admin_token(config).map_err(|wrong| SeamError::new(ErrorKind::Invalid, wrong.to_string()))?;
         let mut held = HashMap::new();
         for (key, entry) in state.list(BUCKET, "").await? {
             let token: Token = serde_json::from_slice(&entry.value).map_err(|err| {
@@ -366,12 +377,15 @@ mod tests {
     fn the_first_token_must_exist_and_be_hard_to_guess() {
         let folder = tempfile::tempdir().unwrap();
         let mut config = WebConfig { tokens: TokenMode::All, ..WebConfig::default() };
-        assert!(check(&config).unwrap_err().contains("web.admin_token_file is empty"));
+        let wrong = |config: &WebConfig| check(config).unwrap_err().to_string();
+        assert!(wrong(&config).starts_with("web.tokens: web.admin_token_file is empty"));
         let file = folder.path().join("admin");
         config.admin_token_file = file.display().to_string();
-        assert!(check(&config).unwrap_err().contains("cannot read"));
+        assert!(wrong(&config).starts_with("web.admin_token_file: cannot read"));
         std::fs::write(&file, "secret\n").unwrap();
-        assert!(check(&config).unwrap_err().contains("6 characters"));
+        assert!(wrong(&config).contains("6 characters"));
+        std::fs::write(&file, "0123456789abcdef0123456789; Domain=evil\n").unwrap();
+        assert!(wrong(&config).contains("characters other than"));
         assert_eq!(check(&WebConfig::default()), Ok(()));
     }
 }

@@ -161,8 +161,10 @@ impl Config {
         config.settings.check().map_err(|wrong| config.placed(wrong))?;
         (config.options, config.eval_options) = features(&given.features)?;
         config.options.patterns = promql::PatternCache::new(config.settings.query.max_patterns);
-        witnesses::check(&config.settings.collector, &config.options)?;
-        config.settings.status_page.check(&config.options).map_err(anyhow::Error::msg)?;
+        let (settings, options) = (&config.settings, &config.options);
+        let checked = witnesses::check(&settings.collector, options);
+        let checked = checked.and_then(|()| settings.status_page.check(options));
+        checked.map_err(|wrong| config.placed(wrong))?;
         if !given.scrape.is_empty() {
             config.prometheus.scrape_configs.push(quick_job(&given.scrape, &config.prometheus)?);
         }
@@ -283,7 +285,7 @@ impl Settings {
             return Err(InvalidField::new("storage.path", "it is empty: name a folder"));
         }
         self.web.check()?;
-        self.alerts.check().map_err(|message| InvalidField::new("alerts.external_url", message))?;
+        self.alerts.check()?;
         self.query.check()?;
         sources::logs::check(&self.sources.logs).map_err(|err| {
             let message = format!("job {:?}: {}", err.job, err.reason);
@@ -424,13 +426,16 @@ mod tests {
         };
         let wrong = "it is too short";
         let err = load("sources:\n  host: {interval: 10ms}\n", &[]);
-        assert!(err.starts_with("b.yml:2:10: sources.host.interval: 10ms is too short"), "{err}");
+        assert!(err.starts_with("b.yml:2:20: sources.host.interval: 10ms is too short"), "{err}");
         let err = load("sources: {host: {interval: 10s}}", &[flag("sources.host.interval", "10ms")]);
         assert!(err.starts_with("flag --sources.host.interval: sources.host.interval: 10ms"), "{err}");
         let err = load("collector:\n  detection:\n    interval: 1ms\n", &[]);
-        assert!(err.starts_with("b.yml:3:5: collector.detection.interval: ") && err.contains(wrong), "{err}");
+        assert!(
+            err.starts_with("b.yml:3:15: collector.detection.interval: ") && err.contains(wrong),
+            "{err}"
+        );
         let err = load("query: {timeout: 0s}", &[]);
-        assert!(err.starts_with("b.yml:1:9: query.timeout: 0 would refuse"), "{err}");
+        assert!(err.starts_with("b.yml:1:18: query.timeout: 0 would refuse"), "{err}");
         let err = load("", &[flag("web.external_url", "::notaurl")]);
         assert!(err.contains("--web.external_url") && err.contains("is no URL"), "{err}");
     }

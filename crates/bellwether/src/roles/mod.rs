@@ -245,9 +245,9 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     forward.reload(destinations).await?;
     let push = push::Receivers::open(&config, &gate, &clock, &metrics.ingest, seed(started)).await?;
     let (commands, mut asked) = mpsc::channel::<CommandRequest>(COMMANDS);
-    announce(&url, &config, &watched, existed.then(|| db.recovered().to_string()));
     let asked_of = Arc::clone(&state) as Arc<dyn model::StateStore>;
     let tokens = api::tokens::Tokens::open(&settings.web, asked_of, Arc::clone(&clock)).await?;
+    announce(&url, &config, &watched, existed.then(|| db.recovered().to_string()));
     let serving = tokio::spawn(listener.serve(api::Parts {
         querier,
         appender: gate,
@@ -379,7 +379,8 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
         let file = config.settings.alerts.config_file.as_deref().unwrap_or(Path::new("")).display();
         alerts::tool::check_parts(&routes, Arc::clone(&clock)).with_context(|| format!("{file}"))?;
     }
-    api::tokens::check(&config.settings.web).map_err(anyhow::Error::msg)?;
+    api::tokens::check(&config.settings.web).map_err(|wrong| config.placed(wrong))?;
+    crate::bucket::check(&config.settings.storage.bucket).map_err(|wrong| config.placed(wrong))?;
     probes::read(&config.settings.sources.probe).context("sources.probe")?;
     Ok(())
 }

@@ -203,10 +203,6 @@ impl At<'_> {
     }
 }
 
-fn in_list(section: &str, index: usize, wrong: InvalidField) -> InvalidField {
-    wrong.within(&format!("{section}[{index}]"))
-}
-
 impl PrometheusFile {
     /// Reads and checks a file and the `scrape_config_files` that it names. Blocks.
     ///
@@ -293,11 +289,11 @@ impl PrometheusFile {
                 }
                 config
                     .finish(&global)
-                    .map_err(|wrong| at.error(in_list("scrape_configs", index, wrong), place))?;
+                    .map_err(|wrong| at.error(wrong.item("scrape_configs", index), place))?;
                 if !jobs.insert(config.job_name.clone()) {
                     let text = format!("found multiple scrape configs with job name {:?}", config.job_name);
                     let wrong = InvalidField::new("job_name", text);
-                    return Err(at.error(in_list("scrape_configs", index, wrong), place));
+                    return Err(at.error(wrong.item("scrape_configs", index), place));
                 }
                 config.set_directory(folder);
                 done.push(config);
@@ -319,7 +315,7 @@ impl PrometheusFile {
         for (index, entry) in raw.remote_write.into_iter().enumerate() {
             let place = Some(entry.referenced);
             let mut config = entry.value;
-            config.check().map_err(|wrong| at.error(in_list("remote_write", index, wrong), place))?;
+            config.check().map_err(|wrong| at.error(wrong.item("remote_write", index), place))?;
             let mut http = config.http();
             http.set_directory(folder);
             config.set_http(http);
@@ -328,7 +324,7 @@ impl PrometheusFile {
         for (index, entry) in raw.remote_read.into_iter().enumerate() {
             let place = Some(entry.referenced);
             let mut config = entry.value;
-            config.check().map_err(|wrong| at.error(in_list("remote_read", index, wrong), place))?;
+            config.check().map_err(|wrong| at.error(wrong.item("remote_read", index), place))?;
             let mut http = config.http();
             http.set_directory(folder);
             config.set_http(http);
@@ -350,7 +346,7 @@ impl PrometheusFile {
                         format!("expected Alertmanager api version to be one of [v2] but got {other}"),
                     )),
                 });
-            checked.map_err(|wrong| plain(in_list(section, index, wrong)))?;
+            checked.map_err(|wrong| plain(wrong.item(section, index)))?;
             config.set_directory(folder);
         }
         out.storage.check().map_err(plain)?;
@@ -401,7 +397,7 @@ fn check_unique<'a>(
     for (index, name) in names.enumerate() {
         if !name.is_empty() && !seen.insert(name) {
             let text = format!("found multiple {} configs with job name {name:?}", section.replace('_', " "));
-            return Err(at.error(in_list(section, index, InvalidField::new("name", text)), None));
+            return Err(at.error(InvalidField::new("name", text).item(section, index), None));
         }
     }
     Ok(())
