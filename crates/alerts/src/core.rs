@@ -11,14 +11,14 @@ use serde::Serialize;
 
 use crate::config::{Config, Settings};
 use crate::error::Error;
-use crate::group::{Effect, Event, Flush, Group};
+use crate::group::{Digest, Effect, Event, Flush, Group};
 use crate::inhibit::{Inhibited, Inhibitor};
 use crate::nflog::NotificationLog;
 use crate::notify::Receivers;
 use crate::render::Renderer;
 use crate::route::{RouteOptions, Tree};
 use crate::silence::Silences;
-use crate::store::{AlertStore, Change};
+use crate::store::{AlertStore, Change, Key};
 use crate::timeinterval::any_contains;
 
 /// Everything that comes from one configuration.
@@ -92,6 +92,8 @@ pub struct Unmuted {
 pub struct Arrival {
     /// The alert as it is held now.
     pub alert: Arc<Alert>,
+    /// Under which it is stored.
+    pub key: Key,
     /// What changed.
     pub change: Change,
     /// The groups that it joined anew: key and receiver.
@@ -118,6 +120,7 @@ pub struct Core {
     muted: HashMap<(GroupId, u64), String>,
     generation: u64,
     max_groups: usize,
+    digest: Digest,
 }
 
 impl Core {
@@ -140,6 +143,10 @@ impl Core {
             muted: HashMap::new(),
             generation: 0,
             max_groups: settings.max_groups,
+            digest: Digest {
+                listed: settings.max_alerts_per_notification,
+                wait_ms: settings.digest_wait.ms(),
+            },
         })
     }
 
@@ -162,9 +169,10 @@ impl Core {
     /// Takes an alert in. `None` when there is no place for another one.
     pub fn insert(&mut self, alert: Alert, timeout: bool, now: Timestamp) -> Option<Arrival> {
         let (alert, change) = self.store.put(alert, timeout, now).ok()?;
+        let key = self.store.key(alert.labels.fingerprint())?;
         self.inhibitor.insert(&alert);
         let (joined, no_group) = self.group(&alert, now);
-        Some(Arrival { alert, change, joined, no_group })
+        Some(Arrival { alert, key, change, joined, no_group })
     }
 
     /// Puts an alert into its groups.
@@ -180,7 +188,10 @@ impl Core {
                     no_group += 1;
                     continue;
                 }
-                self.groups.insert(id.clone(), Group::new(labels, &node.key, node.options.clone(), now));
+                self.groups.insert(
+                    id.clone(),
+                    Group::new(labels, &node.key, node.options.clone(), self.digest, now),
+                );
             }
             let Some(group) = self.groups.get_mut(&id) else { continue };
             let fingerprint = alert.labels.fingerprint();
@@ -306,17 +317,17 @@ impl Core {
         out
     }
 
-    /// Drops empty groups.
-    pub fn collect_groups(&mut self) {
+    /// Drops empty groups, and alerts that mute no longer.
+    pub fn collect_groups(&mut self, now: Timestamp) {
+        self.inhibitor.collect(now);
         self.groups.retain(|_, group| !group.is_empty());
         let groups = &self.groups;
         self.muted
             .retain(|(id, fingerprint), _| groups.get(id).is_some_and(|group| group.contains(*fingerprint)));
     }
 
-    /// Drops resolved alerts that no group holds any more; their fingerprints.
-    pub fn collect_alerts(&mut self, now: Timestamp) -> Vec<u64> {
-        self.inhibitor.collect(now);
+    /// Drops resolved alerts that no group holds any more; the keys under which they are stored.
+    pub fn collect_alerts(&mut self, now: Timestamp) -> Vec<Key> {
         let held: HashSet<u64> =
             self.groups.values().flat_map(|group| group.alerts()).map(|a| a.labels.fingerprint()).collect();
         self.store.collect(now, |fingerprint| held.contains(&fingerprint))

@@ -2,12 +2,13 @@
 //!
 //! A new group waits `group_wait` before its first flush, or flushes at once when an alert has been firing for longer
 //! than that; from then on it flushes every `group_interval`. One flush at a time: a timer that passes while one is on
-//! its way starts the next as soon as that ends. A flush hands out every alert of the group; resolved ones leave the
+//! its way starts the next as soon as that ends. A flush of more alerts than a notification lists waits for as long as
+//! the group grows, within a bound ([`Digest`]). A flush hands out every alert of the group; resolved ones leave the
 //! group when the flush succeeded and they have not changed meanwhile. Whether a flush becomes a notification is the
 //! notification log's decision ([`crate::nflog`]).
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use model::{Alert, Labels, Timestamp};
@@ -16,6 +17,22 @@ use crate::route::RouteOptions;
 
 /// A notification has at least so long, however short the group interval, in milliseconds.
 pub const MIN_TIMEOUT_MS: i64 = 10_000;
+
+/// A group grows when at least [`GROWTH_PERCENT`] of its alerts are new to it within so many milliseconds.
+const GROWTH_WINDOW_MS: i64 = 5000;
+/// See [`GROWTH_WINDOW_MS`].
+const GROWTH_PERCENT: usize = 1;
+/// So often a flush that waits looks whether the group still grows.
+const GROWTH_LOOK_MS: i64 = 500;
+
+/// When a flush waits for what still pours into its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// A notification lists so many alerts: a flush of no more of them never waits.
+    pub listed: usize,
+    /// The longest wait, in milliseconds.
+    pub wait_ms: i64,
+}
 
 /// What happens to a group.
 #[derive(Clone, Debug)]
@@ -62,7 +79,12 @@ pub struct Group {
     /// The route's options.
     pub options: Arc<RouteOptions>,
     alerts: BTreeMap<u64, Arc<Alert>>,
+    digest: Digest,
+    /// How many alerts were new to the group, by when: those of [`GROWTH_WINDOW_MS`].
+    arrivals: VecDeque<(Timestamp, usize)>,
     next_flush: Timestamp,
+    /// When the flush that waits was due.
+    waits_since: Option<Timestamp>,
     has_flushed: bool,
     /// Fingerprint and `updated_at` of the resolved alerts on their way.
     on_its_way: Option<Vec<(u64, Timestamp)>>,
@@ -70,7 +92,13 @@ pub struct Group {
 
 impl Group {
     /// An empty group; it flushes `group_wait` after `now`.
-    pub fn new(labels: Labels, route_key: &str, options: Arc<RouteOptions>, now: Timestamp) -> Self {
+    pub fn new(
+        labels: Labels,
+        route_key: &str,
+        options: Arc<RouteOptions>,
+        digest: Digest,
+        now: Timestamp,
+    ) -> Self {
         let key = format!("{route_key}:{labels}");
         let next_flush = now + options.group_wait.ms();
         Self {
@@ -78,7 +106,10 @@ impl Group {
             key,
             options,
             alerts: BTreeMap::new(),
+            digest,
+            arrivals: VecDeque::new(),
             next_flush,
+            waits_since: None,
             has_flushed: false,
             on_its_way: None,
         }
@@ -109,8 +140,10 @@ impl Group {
         match event {
             Event::Insert(alert) => {
                 let overdue = alert.starts_at + self.options.group_wait.ms() < now;
-                self.alerts.insert(alert.labels.fingerprint(), alert);
-                if !self.has_flushed && overdue && self.next_flush > now {
+                if self.alerts.insert(alert.labels.fingerprint(), alert).is_none() {
+                    self.arrived(now);
+                }
+                if !self.has_flushed && overdue && self.next_flush > now && self.waits_since.is_none() {
                     self.next_flush = now;
                 }
                 vec![Effect::Wake(self.next_flush)]
@@ -130,6 +163,24 @@ impl Group {
         }
     }
 
+    /// Counts an alert that is new to the group.
+    fn arrived(&mut self, now: Timestamp) {
+        match self.arrivals.back_mut() {
+            Some((at, count)) if now - *at < GROWTH_LOOK_MS => *count += 1,
+            _ => self.arrivals.push_back((now, 1)),
+        }
+        while self.arrivals.front().is_some_and(|(at, _)| now - *at > GROWTH_WINDOW_MS) {
+            self.arrivals.pop_front();
+        }
+    }
+
+    /// Whether a notification now would list a part of the alerts while more of them pour in.
+    fn grows(&self, now: Timestamp) -> bool {
+        let recent = self.arrivals.iter().filter(|(at, _)| now - *at <= GROWTH_WINDOW_MS);
+        let new: usize = recent.map(|(_, count)| count).sum();
+        self.alerts.len() > self.digest.listed && new * 100 >= self.alerts.len() * GROWTH_PERCENT
+    }
+
     fn tick(&mut self, now: Timestamp) -> Vec<Effect> {
         if self.on_its_way.is_some() {
             return vec![];
@@ -137,6 +188,13 @@ impl Group {
         if now < self.next_flush {
             return vec![Effect::Wake(self.next_flush)];
         }
+        let latest = self.waits_since.unwrap_or(self.next_flush) + self.digest.wait_ms;
+        if now < latest && self.grows(now) {
+            self.waits_since.get_or_insert(self.next_flush);
+            self.next_flush = latest.min(now + GROWTH_LOOK_MS);
+            return vec![Effect::Wake(self.next_flush)];
+        }
+        self.waits_since = None;
         let interval = self.options.group_interval.ms();
         // After a pause of the machine the beat starts anew instead of catching up.
         self.next_flush = now + interval;
@@ -207,6 +265,8 @@ mod tests {
         })
     }
 
+    const DIGEST: Digest = Digest { listed: 500, wait_ms: 60_000 };
+
     fn flush(effects: &[Effect]) -> Option<&Flush> {
         effects.iter().find_map(|effect| match effect {
             Effect::Flush(flush) => Some(flush),
@@ -225,7 +285,7 @@ mod tests {
 
     #[test]
     fn waits_then_beats() {
-        let mut group = Group::new(Labels::empty(), "{}", options(30, 100), Timestamp(0));
+        let mut group = Group::new(Labels::empty(), "{}", options(30, 100), DIGEST, Timestamp(0));
         assert_eq!(group.key, "{}:{}");
         assert_eq!(group.on(Event::Insert(alert(1, 0, 999, 0)), Timestamp(0)), [Effect::Wake(Timestamp(30))]);
         assert_eq!(flush(&group.on(Event::Tick, Timestamp(29))), None);
@@ -240,14 +300,14 @@ mod tests {
 
     #[test]
     fn an_old_alert_does_not_wait() {
-        let mut group = Group::new(Labels::empty(), "{}", options(30, 100), Timestamp(1000));
+        let mut group = Group::new(Labels::empty(), "{}", options(30, 100), DIGEST, Timestamp(1000));
         let effects = group.on(Event::Insert(alert(1, 900, 9999, 1000)), Timestamp(1000));
         assert_eq!(effects, [Effect::Wake(Timestamp(1000))]);
     }
 
     #[test]
     fn the_resolved_stay_until_a_flush_has_told_it() {
-        let mut group = Group::new(Labels::empty(), "{}", options(0, 100), Timestamp(0));
+        let mut group = Group::new(Labels::empty(), "{}", options(0, 100), DIGEST, Timestamp(0));
         group.on(Event::Insert(alert(1, 0, 5, 1)), Timestamp(0));
         let told = group.on(Event::Tick, Timestamp(10));
         assert_eq!(flush(&told).unwrap().alerts[0].ends_at, Timestamp(5));
@@ -260,6 +320,55 @@ mod tests {
         assert!(!group.is_empty());
     }
 
+    /// Alerts of a storm come 100 at a time, 100 ms apart, as many as are given; answers when it flushed, and with how many.
+    fn storm(digest: Digest, wait: i64, arrivals: usize) -> (i64, usize) {
+        let mut group = Group::new(Labels::empty(), "{}", options(wait, 300_000), digest, Timestamp(0));
+        for beat in 0.. {
+            let now = Timestamp(beat * 100);
+            for n in 0..100 {
+                let n = beat as u64 * 100 + n;
+                if n < arrivals as u64 {
+                    group.on(Event::Insert(alert(n, now.ms(), 999_999, now.ms())), now);
+                }
+            }
+            if let Some(flush) = flush(&group.on(Event::Tick, now)) {
+                return (now.ms(), flush.alerts.len());
+            }
+        }
+        unreachable!("a group flushes");
+    }
+
+    #[test]
+    fn a_digest_waits_while_the_group_grows() {
+        // As many as a notification lists: Alertmanager's timing, whatever comes.
+        assert_eq!(storm(Digest { listed: 10_000, ..DIGEST }, 1000, 5000), (1000, 1100));
+        // They come for five seconds, longer than the group waits; five seconds later nothing is new.
+        let (at, count) = storm(DIGEST, 1000, 5000);
+        assert_eq!(count, 5000);
+        assert!((9000..11_000).contains(&at), "{at}");
+        // It has been calm for long when the wait is over.
+        assert_eq!(storm(DIGEST, 30_000, 5000), (30_000, 5000));
+        // The bound holds, and can be nothing.
+        let (at, count) = storm(Digest { wait_ms: 2000, ..DIGEST }, 1000, 1_000_000);
+        assert_eq!((at, count), (3000, 3100));
+        assert_eq!(storm(Digest { wait_ms: 0, ..DIGEST }, 1000, 5000), (1000, 1100));
+    }
+
+    #[test]
+    fn a_trickle_keeps_no_digest_waiting() {
+        let mut group = Group::new(Labels::empty(), "{}", options(1000, 300_000), DIGEST, Timestamp(0));
+        for n in 0..1000 {
+            group.on(Event::Insert(alert(n, 0, 999_999, 0)), Timestamp(0));
+        }
+        // One alert a second is less than a hundredth in five.
+        for second in 1..=5 {
+            let now = Timestamp(second * 1000);
+            group.on(Event::Insert(alert(1000 + second as u64, now.ms(), 999_999, now.ms())), now);
+            assert_eq!(flush(&group.on(Event::Tick, now)), None, "the thousand are new");
+        }
+        assert_eq!(flush(&group.on(Event::Tick, Timestamp(5500))).unwrap().alerts.len(), 1005);
+    }
+
     proptest! {
         /// Whatever happens: one flush at a time; the first not before the wait is over (unless an alert is older than
         /// it), later ones not closer than the interval; no alert leaves before a successful flush had it as resolved;
@@ -269,7 +378,7 @@ mod tests {
             steps in prop::collection::vec((0u8..4, 0u64..4, 0i64..60, -20i64..80, any::<bool>()), 1..60)
         ) {
             let (wait, interval) = (30, 50);
-            let mut group = Group::new(Labels::empty(), "{}", options(wait, interval), Timestamp(0));
+            let mut group = Group::new(Labels::empty(), "{}", options(wait, interval), DIGEST, Timestamp(0));
             let mut held: BTreeMap<u64, Arc<Alert>> = BTreeMap::new();
             let (mut now, mut on_its_way, mut last_start) = (Timestamp(0), None::<Flush>, None::<Timestamp>);
             for (what, name, pass, life, ok) in steps {

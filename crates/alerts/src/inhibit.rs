@@ -28,8 +28,30 @@ struct Rule {
     source: Selector,
     target: Selector,
     equal: Vec<String>,
-    /// Sources by the values of the `equal` labels. They may have resolved since.
-    sources: HashMap<Vec<String>, BTreeMap<u64, Arc<Alert>>>,
+    /// Sources by the values of the `equal` labels.
+    sources: HashMap<Vec<String>, Sources>,
+}
+
+/// Alerts that may mute others, by fingerprint. They may have resolved since. Those that match the target side too are
+/// apart: in a storm of them none mutes another, and nobody looks through all of them to see that.
+#[derive(Debug, Default)]
+struct Sources {
+    one_sided: BTreeMap<u64, Arc<Alert>>,
+    two_sided: BTreeMap<u64, Arc<Alert>>,
+}
+
+impl Sources {
+    fn sides(&mut self) -> [&mut BTreeMap<u64, Arc<Alert>>; 2] {
+        [&mut self.one_sided, &mut self.two_sided]
+    }
+
+    /// One that fires. `two_sided`: of the one-sided only.
+    fn firing(&self, two_sided: bool, now: Timestamp) -> Option<u64> {
+        let first = |side: &BTreeMap<u64, Arc<Alert>>| {
+            side.iter().find(|(_, alert)| !alert.is_resolved(now)).map(|(fingerprint, _)| *fingerprint)
+        };
+        first(&self.one_sided).or_else(|| (!two_sided).then(|| first(&self.two_sided)).flatten())
+    }
 }
 
 impl Rule {
@@ -60,7 +82,10 @@ impl Inhibitor {
         for rule in &mut self.rules {
             if selects(&rule.source, &alert.labels) {
                 let values = rule.values(&alert.labels);
-                rule.sources.entry(values).or_default().insert(alert.labels.fingerprint(), alert.clone());
+                let sources = rule.sources.entry(values).or_default();
+                let two_sided = selects(&rule.target, &alert.labels);
+                let side = if two_sided { &mut sources.two_sided } else { &mut sources.one_sided };
+                side.insert(alert.labels.fingerprint(), alert.clone());
             }
         }
     }
@@ -68,9 +93,13 @@ impl Inhibitor {
     /// Forgets alerts that have resolved.
     pub fn collect(&mut self, now: Timestamp) {
         for rule in &mut self.rules {
-            rule.sources.retain(|_, alerts| {
-                alerts.retain(|_, alert| !alert.is_resolved(now));
-                !alerts.is_empty()
+            rule.sources.retain(|_, sources| {
+                let mut left = false;
+                for side in sources.sides() {
+                    side.retain(|_, alert| !alert.is_resolved(now));
+                    left |= !side.is_empty();
+                }
+                left
             });
         }
     }
@@ -82,12 +111,8 @@ impl Inhibitor {
                 return None;
             }
             let two_sided = selects(&rule.source, labels);
-            let candidates = rule.sources.get(&rule.values(labels))?;
-            let by = candidates.iter().find(|(_, alert)| {
-                let like_it = two_sided && selects(&rule.target, &alert.labels);
-                !alert.is_resolved(now) && !like_it
-            })?;
-            Some(Inhibited { rule: rule.name.clone(), by: *by.0 })
+            let by = rule.sources.get(&rule.values(labels))?.firing(two_sided, now)?;
+            Some(Inhibited { rule: rule.name.clone(), by })
         })
     }
 }

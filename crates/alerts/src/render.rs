@@ -48,7 +48,11 @@ impl Renderer {
         let failed = |err: template::Error| Error::Template(err.to_string());
         set.add("default.tmpl", defaults::TEXT, &names).map_err(failed)?;
         set.add("email.tmpl", defaults::HTML, &names).map_err(failed)?;
-        for (name, text) in read_files(globs)?.iter().chain(texts) {
+        for (path, name, text) in files(globs)? {
+            let failed = |err| Error::Template(format!("{}: {err}", path.display()));
+            set.add(&name, &text, &names).map_err(failed)?;
+        }
+        for (name, text) in texts {
             set.add(name, text, &names).map_err(|err| Error::Template(format!("{name}: {err}")))?;
         }
         Ok(Self { set: Arc::new(set), functions: Arc::new(functions) })
@@ -105,13 +109,18 @@ impl Renderer {
 /// # Errors
 /// `File` when one cannot be read.
 pub fn read_files(globs: &[PathBuf]) -> Result<Vec<(String, String)>, Error> {
+    Ok(files(globs)?.into_iter().map(|(_, name, text)| (name, text)).collect())
+}
+
+/// The files that globs name, in order: path, name and text.
+fn files(globs: &[PathBuf]) -> Result<Vec<(PathBuf, String, String)>, Error> {
     let mut files = Vec::new();
     for glob in globs {
         for path in expand(glob)? {
             let read = std::fs::read_to_string(&path);
             let text = read.map_err(|source| Error::File { what: "template", path: path.clone(), source })?;
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            files.push((name, text));
+            files.push((path, name, text));
         }
     }
     Ok(files)

@@ -4,6 +4,7 @@
 //! earliest start is kept, an explicit end beats a timeout. Source: the Alertmanager manual, "Sending alerts".
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use model::{Alert, Timestamp};
@@ -21,6 +22,31 @@ pub enum Change {
     Refreshed,
 }
 
+/// Under which key an alert is stored: by when it was first taken in, so that the alerts of a storm are written side by
+/// side, wherever their fingerprints are. Before, keys were fingerprints alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    first: Option<u64>,
+    fingerprint: u64,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(first) = self.first {
+            write!(f, "{first:012x}-")?;
+        }
+        write!(f, "{:016x}", self.fingerprint)
+    }
+}
+
+impl Key {
+    /// From its text, of an alert with this fingerprint.
+    pub fn read(text: &str, fingerprint: u64) -> Self {
+        let first = text.split_once('-').and_then(|(first, _)| u64::from_str_radix(first, 16).ok());
+        Self { first, fingerprint }
+    }
+}
+
 /// There is no place for another alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -30,6 +56,7 @@ struct Held {
     alert: Arc<Alert>,
     /// Whether its end is only the time by which it must be sent again.
     timeout: bool,
+    key: Key,
 }
 
 /// All alerts.
@@ -57,13 +84,14 @@ impl AlertStore {
             }
             let change = if alert.is_resolved(now) { Change::Resolved } else { Change::Fired };
             let alert = Arc::new(alert);
-            self.by_fingerprint.insert(fingerprint, Held { alert: alert.clone(), timeout });
+            let key = Key { first: Some(now.ms().max(0) as u64), fingerprint };
+            self.by_fingerprint.insert(fingerprint, Held { alert: alert.clone(), timeout, key });
             return Ok((alert, change));
         };
         let old = held.alert.clone();
         let inside = |at: Timestamp| at > old.starts_at && at < old.ends_at;
         let (alert, timeout) = if inside(alert.ends_at) || inside(alert.starts_at) {
-            merge(held, Held { alert: Arc::new(alert), timeout }, now)
+            merge(held, Held { alert: Arc::new(alert), timeout, key: held.key }, now)
         } else {
             (alert, timeout)
         };
@@ -74,13 +102,25 @@ impl AlertStore {
             _ => Change::Refreshed,
         };
         let alert = Arc::new(alert);
-        *held = Held { alert: alert.clone(), timeout };
+        *held = Held { alert: alert.clone(), timeout, key: held.key };
         Ok((alert, change))
     }
 
     /// One alert.
     pub fn get(&self, fingerprint: u64) -> Option<&Arc<Alert>> {
         self.by_fingerprint.get(&fingerprint).map(|held| &held.alert)
+    }
+
+    /// Under which key one is stored.
+    pub fn key(&self, fingerprint: u64) -> Option<Key> {
+        self.by_fingerprint.get(&fingerprint).map(|held| held.key)
+    }
+
+    /// Keeps the key under which an alert was found.
+    pub fn set_key(&mut self, key: Key) {
+        if let Some(held) = self.by_fingerprint.get_mut(&key.fingerprint) {
+            held.key = key;
+        }
     }
 
     /// All of them, in no order.
@@ -99,15 +139,15 @@ impl AlertStore {
     }
 
     /// Removes the alerts that have resolved, except those that `keep` wants, and says which.
-    pub fn collect(&mut self, now: Timestamp, keep: impl Fn(u64) -> bool) -> Vec<u64> {
-        let gone: Vec<u64> = self
+    pub fn collect(&mut self, now: Timestamp, keep: impl Fn(u64) -> bool) -> Vec<Key> {
+        let gone: Vec<Key> = self
             .by_fingerprint
             .iter()
             .filter(|(fingerprint, held)| held.alert.is_resolved(now) && !keep(**fingerprint))
-            .map(|(fingerprint, _)| *fingerprint)
+            .map(|(_, held)| held.key)
             .collect();
-        for fingerprint in &gone {
-            self.by_fingerprint.remove(fingerprint);
+        for key in &gone {
+            self.by_fingerprint.remove(&key.fingerprint);
         }
         gone
     }
@@ -145,6 +185,33 @@ mod tests {
             updated_at: Timestamp(updated),
             generator_url: String::new(),
         }
+    }
+
+    #[test]
+    fn keys_are_in_the_order_of_arrival() {
+        let mut store = AlertStore::new(9);
+        let named = |name: &str| {
+            let mut one = alert(1, 999_999_999_999, 1);
+            one.labels = Labels::from_pairs([("alertname", name)]);
+            one
+        };
+        let mut keys = Vec::new();
+        for (second, name) in ["x", "y", "z"].iter().enumerate() {
+            let at = Timestamp(1_700_000_000_000 + second as i64 * 1000);
+            store.put(named(name), true, at).unwrap();
+            // Sent again it keeps its key.
+            store.put(named(name), true, at + 60_000).unwrap();
+            let fingerprint = named(name).labels.fingerprint();
+            let key = store.key(fingerprint).unwrap();
+            assert_eq!(Key::read(&key.to_string(), fingerprint), key);
+            keys.push(key.to_string());
+        }
+        assert!(keys.is_sorted(), "{keys:?}");
+        // A key from before there were such keeps its form.
+        let fingerprint = named("x").labels.fingerprint();
+        let old = Key::read(&format!("{fingerprint:016x}"), fingerprint);
+        store.set_key(old);
+        assert_eq!(store.key(fingerprint).unwrap().to_string(), format!("{fingerprint:016x}"));
     }
 
     #[test]

@@ -59,6 +59,19 @@ pub(crate) struct Found {
     pub(crate) value: f64,
 }
 
+/// An alert that fired before a restart.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    /// What the last evaluation that found it made of it.
+    pub(crate) found: Found,
+    /// Since when its condition held.
+    pub(crate) active_at: Timestamp,
+    /// When it began to fire.
+    pub(crate) fired_at: Timestamp,
+    /// Since when it fires only because of `keep_firing_for`, as if there had been no outage.
+    pub(crate) keep_firing_since: Option<Timestamp>,
+}
+
 /// All alerts of one rule.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Active {
@@ -219,6 +232,23 @@ impl Active {
     /// Pending and firing alerts.
     pub(crate) fn live(&self) -> impl Iterator<Item = &ActiveAlert> {
         self.alerts.values().filter(|alert| alert.state != AlertState::Inactive)
+    }
+
+    /// Takes up an alert that fired before a restart and whose condition may be over: it goes on without being found first.
+    pub(crate) fn keep(&mut self, kept: Kept) {
+        let Kept { found, active_at, fired_at, keep_firing_since } = kept;
+        self.alerts.entry(found.labels.clone()).or_insert_with(|| ActiveAlert {
+            state: AlertState::Firing,
+            labels: found.labels,
+            annotations: found.annotations,
+            value: found.value,
+            active_at,
+            fired_at: Some(fired_at),
+            resolved_at: None,
+            keep_firing_since,
+            last_sent_at: None,
+            names: None,
+        });
     }
 
     /// Learns what was active before a restart, by the name of its `ALERTS_FOR_STATE`; the next evaluations go on from there.

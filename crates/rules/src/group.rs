@@ -7,10 +7,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use model::labels::METRIC_NAME;
-use model::seam::Select;
 use model::{
-    Alert, Appender, Batch, Budget, Clock, Labels, Matcher, Notifier, Querier, RejectReason, STALE_NAN,
-    Samples, SeriesRef, TenantId, Timestamp, Value,
+    Alert, Appender, Batch, Clock, Labels, Notifier, Querier, RejectReason, STALE_NAN, SeriesRef, TenantId,
+    Timestamp, Value,
 };
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
@@ -25,9 +24,6 @@ use crate::rule::{Alerting, Kind, Query, RuleGroup};
 
 /// How often the templates of one rule may come back with further queries.
 const QUERY_ROUNDS: usize = 10;
-
-/// Memory for restoring the state of one group's alerts.
-const RESTORE_BYTES: u64 = 256 << 20;
 
 /// What groups work with.
 pub struct Context {
@@ -372,7 +368,7 @@ impl Group {
     }
 
     /// Expands texts that may ask queries.
-    async fn expand_asking(
+    pub(crate) async fn expand_asking(
         &self,
         context: &Context,
         settings: &Settings,
@@ -597,53 +593,6 @@ impl Group {
         };
         end_series(context, &series, at - self.offset_ms, &self.metric_labels.rule_group).await;
     }
-
-    /// Reads since when alerts were active before a restart, before the first evaluation, so that this one goes on from
-    /// there and may write. Whether that is done.
-    pub(crate) async fn restore(&self, context: &Context, now: Timestamp) -> bool {
-        let grace_ms = context.config.for_grace_period.ms();
-        let (mut wanted, mut selects) = (Vec::new(), Vec::new());
-        {
-            let state = self.state.lock();
-            for (index, rule) in self.rules.rules.iter().enumerate() {
-                if let Kind::Alerting(alerting) = &rule.kind
-                    && !state.rules[index].active.restored
-                {
-                    wanted.push(index);
-                    selects.push(Select {
-                        matchers: vec![
-                            Matcher::equal(METRIC_NAME, "ALERTS_FOR_STATE"),
-                            Matcher::equal("alertname", &alerting.name),
-                        ],
-                        start: now - context.config.for_outage_tolerance.ms(),
-                        end: now,
-                        hints: Default::default(),
-                    });
-                }
-            }
-        }
-        if !selects.is_empty() {
-            let budget = Budget::new("restoring alert state", RESTORE_BYTES, None);
-            let selected = match context.querier.select(&context.tenant, &selects, &budget).await {
-                Ok(selected) => selected,
-                Err(err) => return self.restore_failed(&err),
-            };
-            for (index, selected) in wanted.into_iter().zip(selected) {
-                match last_samples(&*selected.series) {
-                    Ok(last) => self.state.lock().rules[index].active.remember(last, grace_ms),
-                    Err(err) => return self.restore_failed(&err),
-                }
-            }
-        }
-        self.skip_restore();
-        true
-    }
-
-    fn restore_failed(&self, err: &model::SeamError) -> bool {
-        warn!(group = %self.metric_labels.rule_group, error = %err.chain(),
-            "cannot read since when alerts are active");
-        false
-    }
 }
 
 impl RuleState {
@@ -726,7 +675,11 @@ fn record(
     Ok(series)
 }
 
-fn expand_alert(expander: &Expander, alerting: &Alerting, point: &crate::evaluate::Point) -> Found {
+pub(crate) fn expand_alert(
+    expander: &Expander,
+    alerting: &Alerting,
+    point: &crate::evaluate::Point,
+) -> Found {
     let data = expander.data(&point.labels, &point.value);
     let mut builder = point.labels.to_builder();
     builder.remove(METRIC_NAME);
@@ -754,21 +707,6 @@ pub(crate) fn relabelled(labels: &Labels, settings: &Settings) -> Option<Labels>
     }
     model::relabel::apply(&settings.alert_relabel, &mut builder).ok()?;
     Some(builder.build())
-}
-
-/// The last sample of each series.
-fn last_samples(
-    series: &dyn model::seam::SeriesSet,
-) -> Result<HashMap<Labels, (i64, f64)>, model::SeamError> {
-    let mut last = HashMap::with_capacity(series.len());
-    let mut samples = Samples::default();
-    for index in 0..series.len() {
-        series.read(index, &mut samples)?;
-        if let (Some(&time), Some(&value)) = (samples.times.last(), samples.values.last()) {
-            last.insert(series.labels(index), (time, value));
-        }
-    }
-    Ok(last)
 }
 
 /// Whether two groups are the same in file and name.

@@ -6,6 +6,7 @@
 //! | [`expand`] | templates of labels and annotations |
 //! | [`evaluate`], [`engine`] | the seam to PromQL; PromQL behind it |
 //! | [`alerting`] | the state machine of alerts |
+//! | `restore` | what alerts take up again after a restart |
 //! | [`explain`] | why an alert fires, or does not |
 //! | [`group`], [`ruler`] | one group at work; all groups on their schedule |
 //! | [`check`], [`unit_test`] | `check rules` with lints; `test rules` |
@@ -26,6 +27,7 @@ pub mod explain;
 pub mod file;
 pub mod group;
 pub mod metrics;
+mod restore;
 pub mod rule;
 pub mod ruler;
 pub mod shipped;

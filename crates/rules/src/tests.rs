@@ -143,6 +143,8 @@ struct World {
     refs: Mutex<Vec<Labels>>,
     /// Query text to answer.
     answers: Mutex<BTreeMap<String, Result<Vec<(Labels, f64)>, String>>>,
+    /// Query text to the last time at which its answer is not empty.
+    until: Mutex<BTreeMap<String, i64>>,
     asked: Mutex<Vec<(String, i64)>>,
     inbox: Mutex<Vec<Alert>>,
     deaf: Mutex<bool>,
@@ -176,6 +178,9 @@ impl Evaluator for World {
             let answer = |query: &Arc<Query>| {
                 self.asked.lock().push((query.text.clone(), at.ms()));
                 assert!(query.text != "vector(13)", "unlucky");
+                if self.until.lock().get(&query.text).is_some_and(|until| at.ms() > *until) {
+                    return Ok(Vec::new());
+                }
                 match self.answers.lock().get(&query.text) {
                     Some(Ok(points)) => Ok(points
                         .iter()
@@ -541,6 +546,73 @@ async fn a_crash_soon_after_the_first_start_loses_no_clock() {
         assert_eq!(ruler.alerts()[0].state, alerting::AlertState::Firing, "{wait}");
         ruler.stop().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_resolves_nothing_that_is_kept_firing() {
+    // Plain texts, and texts that ask queries.
+    let plain = RULES.replace("{{ query \\\"count(up)\\\" | first | value }}", "2");
+    assert_ne!(plain, RULES);
+    for rules in [plain.as_str(), RULES] {
+        let rules = rules.replace("for: 2m", "for: 2m\n        keep_firing_for: 10m");
+        let world = Arc::new(World::default());
+        let clock = Arc::new(VirtualClock(Instant::now()));
+        world.answer("count(up)", &[(&[], 2.0)]);
+        world.answer("up == 0", &[(&[("i", "2")], 0.0)]);
+        let first = ruler(&world, &clock);
+        first.load(&[parse(&rules).unwrap()], settings()).await;
+        sleep(minutes(5)).await;
+        world.until.lock().insert("up == 0".into(), clock.now().ms());
+        sleep(minutes(3)).await;
+        let before = first.alerts();
+        assert_eq!(before[0].state, alerting::AlertState::Firing);
+        let kept_since = before[0].keep_firing_since.clone().expect("it is only kept");
+        // No good-bye: nothing is written at the end.
+        first.stop().await;
+        sleep(minutes(5)).await;
+        let second = ruler(&world, &clock);
+        second.load(&[parse(&rules).unwrap()], settings()).await;
+        sleep(minutes(1)).await;
+        let [alert] = second.alerts().try_into().unwrap();
+        assert_eq!(
+            (alert.state, &alert.annotations, &alert.active_at[..19]),
+            (alerting::AlertState::Firing, &before[0].annotations, &before[0].active_at[..19])
+        );
+        let seconds = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_second();
+        let moved = seconds(&alert.keep_firing_since.unwrap()) - seconds(&kept_since);
+        assert!((300..=360).contains(&moved), "the outage alone does not count: {moved}");
+        // Ten minutes of being kept in all: three before the crash, and these.
+        sleep(minutes(5)).await;
+        assert_eq!(second.alerts().len(), 1);
+        assert!(
+            world.inbox.lock().iter().all(|alert| alert.ends_at > alert.updated_at),
+            "nothing has resolved"
+        );
+        sleep(minutes(3)).await;
+        assert_eq!(second.alerts().len(), 0);
+        assert!(world.inbox.lock().last().is_some_and(|alert| alert.ends_at <= alert.updated_at));
+        second.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_had_resolved_before_a_crash_stays_so() {
+    let world = Arc::new(World::default());
+    let clock = Arc::new(VirtualClock(Instant::now()));
+    let rules = RULES.replace("for: 2m", "keep_firing_for: 2m");
+    world.answer("up == 0", &[(&[("i", "2")], 0.0)]);
+    let first = ruler(&world, &clock);
+    first.load(&[parse(&rules).unwrap()], settings()).await;
+    sleep(minutes(2)).await;
+    world.until.lock().insert("up == 0".into(), clock.now().ms());
+    sleep(minutes(5)).await;
+    assert_eq!(first.alerts().len(), 0);
+    first.stop().await;
+    let second = ruler(&world, &clock);
+    second.load(&[parse(&rules).unwrap()], settings()).await;
+    sleep(minutes(1)).await;
+    assert_eq!(second.alerts().len(), 0);
+    second.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -128,9 +128,10 @@ fn apply(tx: &Transaction<'_>, request: Request) -> (Done, rusqlite::Result<u64>
     }
 }
 
-fn next_revision(tx: &Transaction<'_>) -> rusqlite::Result<i64> {
-    tx.prepare_cached("UPDATE counter SET value = value + 1 WHERE name = 'revision' RETURNING value")?
-        .query_row([], |row| row.get(0))
+/// The last of so many revisions that follow the last one given.
+fn next_revision(tx: &Transaction<'_>, count: usize) -> rusqlite::Result<i64> {
+    tx.prepare_cached("UPDATE counter SET value = value + ?1 WHERE name = 'revision' RETURNING value")?
+        .query_row([count as i64], |row| row.get(0))
 }
 
 fn put(
@@ -154,13 +155,18 @@ fn put(
             return Ok(None);
         }
     }
-    let revision = next_revision(tx)?;
+    let revision = next_revision(tx, 1)?;
+    write(tx, bucket, key, value, revision)?;
+    Ok(Some(revision as u64))
+}
+
+fn write(tx: &Transaction<'_>, bucket: &str, key: &str, value: &[u8], revision: i64) -> rusqlite::Result<()> {
     tx.prepare_cached(
         "INSERT INTO entry (bucket, key, revision, value) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT DO UPDATE SET revision = ?3, value = ?4",
     )?
     .execute(params![bucket, key, revision, value])?;
-    Ok(Some(revision as u64))
+    Ok(())
 }
 
 fn put_all(
@@ -168,10 +174,13 @@ fn put_all(
     bucket: &str,
     entries: &[(String, Option<Vec<u8>>)],
 ) -> rusqlite::Result<()> {
+    let writes = entries.iter().filter(|(_, value)| value.is_some()).count();
+    let mut revision = if writes > 0 { next_revision(tx, writes)? - writes as i64 } else { 0 };
     for (key, value) in entries {
         match value {
             Some(value) => {
-                put(tx, bucket, key, value, Expect::Any)?;
+                revision += 1;
+                write(tx, bucket, key, value, revision)?;
             }
             None => {
                 delete(tx, bucket, key)?;

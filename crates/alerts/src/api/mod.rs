@@ -4,43 +4,19 @@
 
 mod alerts;
 mod silences;
+mod time;
 
 use std::collections::BTreeMap;
 
 use model::{Selector, Timestamp};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 pub use self::alerts::*;
 pub use self::silences::*;
+pub use self::time::Time;
 use crate::dispatcher::Dispatcher;
 use crate::error::Error;
 use crate::parse;
-
-/// RFC 3339 with milliseconds, as the API writes times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Time(pub Timestamp);
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let at = jiff::Timestamp::from_millisecond(self.0.ms()).unwrap_or(jiff::Timestamp::MAX);
-        serializer.collect_str(&format_args!("{at:.3}"))
-    }
-}
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl std::str::FromStr for Time {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let at: jiff::Timestamp =
-            text.parse().map_err(|err| Error::Invalid(format!("{text:?} is no RFC 3339 time: {err}")))?;
-        Ok(Self(Timestamp(at.as_millisecond())))
-    }
-}
 
 /// A name alone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

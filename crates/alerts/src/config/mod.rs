@@ -48,6 +48,8 @@ pub struct Config {
     pub template_texts: Vec<(String, String)>,
     /// The text, for the status page, with its secrets.
     original: String,
+    /// Where the text is from, when it is a file.
+    path: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -104,7 +106,10 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        Self::load_in(&text, path.parent().unwrap_or(Path::new(""))).map_err(|err| err.in_file(path))
+        let loaded = Self::load_in(&text, path.parent().unwrap_or(Path::new("")));
+        let mut config = loaded.map_err(|err| err.in_file(path))?;
+        config.path = Some(path.to_owned());
+        Ok(config)
     }
 
     /// Reads and checks a text; relative names inside it are relative to `folder`.
@@ -141,6 +146,7 @@ impl Config {
             time_intervals: file.mute_time_intervals,
             template_texts: Vec::new(),
             original: text.to_owned(),
+            path: None,
         };
         let global = |wrong: InvalidField| wrong.within("global");
         config.global.check().map_err(|err| global(err.into()))?;
@@ -236,6 +242,13 @@ impl Config {
             .iter()
             .find(|named| named.name == name)
             .map(|named| named.time_intervals.as_slice())
+    }
+
+    /// What is found wrong with a field once the file is read, with the place of its value.
+    pub(crate) fn wrong(&self, wrong: InvalidField) -> Error {
+        let at = self.path.as_ref().and_then(|_| yaml::place(&self.original, &wrong.field));
+        let reason = if at.is_some() { wrong.message } else { wrong.to_string() };
+        Error::Config { path: self.path.clone(), at, reason }
     }
 
     /// The file's text, with its secrets.

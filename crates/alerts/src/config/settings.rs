@@ -32,6 +32,9 @@ pub struct Settings {
     pub max_silence_bytes: usize,
     /// A notification lists so many alerts at most and says how many more there are; firing ones come first.
     pub max_alerts_per_notification: usize,
+    /// A notification that would list only a part of its alerts waits for as long as further ones pour into its group, at
+    /// most so long after `group_wait` or `group_interval`; `0s` never waits.
+    pub digest_wait: PromDuration,
     /// So many notifications are on their way at once at most; further ones wait.
     pub max_sending: usize,
     /// Programs that `exec_configs` may name.
@@ -81,6 +84,7 @@ impl Default for Settings {
             max_silences: 50_000,
             max_silence_bytes: 1 << 20,
             max_alerts_per_notification: 500,
+            digest_wait: PromDuration(60_000),
             max_sending: 64,
             exec: BTreeMap::new(),
             history: HistorySettings::default(),

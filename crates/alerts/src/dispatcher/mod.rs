@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use self::stored::{ALERTS, NFLOG, SILENCES, StoredAlert, read_all, stored};
+use self::stored::{ALERTS, NFLOG, SILENCES, StoredAlert, read_all, read_keyed, stored};
 use crate::config::{Config, Settings};
 use crate::core::{Core, Due, Setup};
 use crate::error::Error;
@@ -34,7 +34,7 @@ use crate::notify::{self, Attempt, Failure};
 use crate::render::Renderer;
 use crate::route::Tree;
 use crate::silence::{self, Silence, Silences};
-use crate::store::Change;
+use crate::store::{Change, Key};
 
 /// Empty groups are dropped so often, as Alertmanager does.
 const MAINTENANCE_MS: i64 = 30_000;
@@ -124,11 +124,12 @@ impl Dispatcher {
         if let Some(journal) = &journal {
             entries.iter_mut().for_each(|entry| entry.settle(|id| journal.has(id)));
         }
-        let alerts: Vec<StoredAlert> = read_all(&*state, ALERTS, "reading active alerts").await?;
+        let alerts: Vec<(String, StoredAlert)> = read_keyed(&*state, ALERTS, "reading active alerts").await?;
         let silences = Silences::new(silences, settings.max_silences, settings.max_silence_bytes);
         let grace = setup.config.global.resolve_timeout.ms();
         let mut core = Core::new(setup, silences, NotificationLog::new(entries), &settings)?;
-        for stored in alerts {
+        for (key, stored) in alerts {
+            let key = Key::read(&key, stored.labels.fingerprint());
             let ends_at = if stored.resolved { stored.ends_at } else { stored.ends_at.max(now + grace) };
             let alert = Alert {
                 labels: stored.labels,
@@ -142,6 +143,7 @@ impl Dispatcher {
             if core.insert(alert, true, now).is_none() {
                 metrics.refused.get_or_create(&ReasonLabel { reason: "max_alerts" }).inc();
             }
+            core.store.set_key(key);
         }
         metrics.config_good.set(1);
         let inner = Arc::new(Inner {
@@ -384,14 +386,20 @@ impl Inner {
     fn hold(&self, alerts: Vec<(Alert, bool)>) -> (Received, Vec<Event>, Vec<(String, Option<Vec<u8>>)>) {
         let now = self.clock.now();
         let mut received = Received::default();
-        let (mut events, mut to_store) = (Vec::new(), Vec::new());
-        let mut core = self.core();
-        for (alert, timeout) in alerts {
-            let Some(arrival) = core.insert(alert, timeout, now) else {
-                received.shed += 1;
-                continue;
-            };
-            received.accepted += 1;
+        let mut arrivals = Vec::with_capacity(alerts.len());
+        {
+            let mut core = self.core();
+            for (alert, timeout) in alerts {
+                match core.insert(alert, timeout, now) {
+                    Some(arrival) => arrivals.push(arrival),
+                    None => received.shed += 1,
+                }
+            }
+        }
+        // Texts are made without the lock, so that a storm keeps nobody from asking.
+        received.accepted = arrivals.len();
+        let (mut events, mut to_store) = (Vec::with_capacity(2 * arrivals.len()), Vec::new());
+        for arrival in arrivals {
             let alert = &arrival.alert;
             let kind = match arrival.change {
                 Change::Fired => Some(Kind::Firing),
@@ -412,10 +420,9 @@ impl Inner {
                 events.push(Event::new(now, Kind::Shed, detail).alert(alert));
             }
             if arrival.change != Change::Refreshed {
-                to_store.push(stored(alert, alert.is_resolved(now)));
+                to_store.push(stored(arrival.key, alert, alert.is_resolved(now)));
             }
         }
-        drop(core);
         self.metrics.received.inc_by(received.accepted as u64);
         if received.shed > 0 {
             let (shed, bound) = (received.shed, self.settings.max_alerts);
@@ -477,7 +484,7 @@ impl Inner {
             }
             if now >= next_maintenance {
                 next_maintenance = now + MAINTENANCE_MS;
-                self.core().collect_groups();
+                self.core().collect_groups(now);
                 self.gauges();
             }
             if now >= next_gc {
@@ -516,8 +523,15 @@ impl Inner {
             });
             let now = self.clock.now();
             if ok {
-                let resolved = due.flush.alerts.iter().filter(|alert| alert.is_resolved(due.flush.now));
-                self.store_alerts(resolved.map(|alert| stored(alert, true)).collect()).await;
+                let resolved: Vec<_> = {
+                    let core = self.core();
+                    let told = due.flush.alerts.iter().filter(|alert| alert.is_resolved(due.flush.now));
+                    // One that is gone already is not stored again.
+                    told.filter_map(|alert| Some((core.store.key(alert.labels.fingerprint())?, alert)))
+                        .collect()
+                };
+                let resolved = resolved.into_iter().map(|(key, alert)| stored(key, alert, true));
+                self.store_alerts(resolved.collect()).await;
             }
             let next = self.core().flushed(&due.id, ok, now);
             self.wake.notify_one();

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::nflog::Entry;
 use crate::notify::cooldown;
 use crate::silence::Silence;
+use crate::store::Key;
 
 /// So many alerts share one request to the state store.
 const STORED_AT_ONCE: usize = 500;
@@ -41,8 +42,7 @@ impl Inner {
             core.nflog.remove(&entries);
             (alerts, silences, entries)
         };
-        let alerts: Vec<String> =
-            alerts.into_iter().map(|fingerprint| format!("{fingerprint:016x}")).collect();
+        let alerts: Vec<String> = alerts.iter().map(Key::to_string).collect();
         let runs = cooldown::over(&*self.state, now).await.unwrap_or_else(|err| {
             self.checked::<()>(cooldown::BUCKET, Err(err));
             vec![]
@@ -95,7 +95,7 @@ impl Inner {
 }
 
 /// An alert under its key.
-pub(super) fn stored(alert: &Alert, resolved: bool) -> (String, Option<Vec<u8>>) {
+pub(super) fn stored(key: Key, alert: &Alert, resolved: bool) -> (String, Option<Vec<u8>>) {
     let stored = StoredAlert {
         labels: alert.labels.clone(),
         annotations: alert.annotations.clone(),
@@ -106,7 +106,7 @@ pub(super) fn stored(alert: &Alert, resolved: bool) -> (String, Option<Vec<u8>>)
         resolved,
     };
     let value = serde_json::to_vec(&stored).expect("texts and numbers can be written as JSON");
-    (format!("{:016x}", alert.labels.fingerprint()), Some(value))
+    (key.to_string(), Some(value))
 }
 
 pub(super) async fn read_all<T: serde::de::DeserializeOwned>(
@@ -114,18 +114,29 @@ pub(super) async fn read_all<T: serde::de::DeserializeOwned>(
     bucket: &str,
     doing: &'static str,
 ) -> Result<Vec<T>, Error> {
+    let found = read_keyed(state, bucket, doing).await?;
+    Ok(found.into_iter().map(|(_, value)| value).collect())
+}
+
+/// With their keys.
+pub(super) async fn read_keyed<T: serde::de::DeserializeOwned>(
+    state: &dyn StateStore,
+    bucket: &str,
+    doing: &'static str,
+) -> Result<Vec<(String, T)>, Error> {
     let found = state.list(bucket, "").await.map_err(|source| Error::State { doing, source })?;
     found
         .into_iter()
         .map(|(key, entry)| {
-            serde_json::from_slice(&entry.value).map_err(|err| Error::State {
+            let value = serde_json::from_slice(&entry.value).map_err(|err| Error::State {
                 doing,
                 source: SeamError::with_source(
                     model::ErrorKind::Corrupt,
                     format!("{bucket}/{key} is not what was written; restore the state file"),
                     err,
                 ),
-            })
+            })?;
+            Ok((key, value))
         })
         .collect()
 }

@@ -25,6 +25,24 @@ const KEPT_BYTES: u64 = 4096;
 /// `EX_TEMPFAIL` of sysexits.h.
 const TRY_AGAIN: i32 = 75;
 
+/// What the allow-list says of a section's command.
+///
+/// # Errors
+/// That it is not in the list, or the list names no absolute path for it.
+pub(super) fn allowed<'a>(
+    section: &receiver::Exec,
+    allowed: &'a BTreeMap<String, AllowedCommand>,
+) -> Result<&'a AllowedCommand, String> {
+    let name = &section.command;
+    let allowed = allowed.get(name).ok_or_else(|| {
+        format!("exec_configs: command {name:?} is not in the server's allow-list alerts.exec; add it there")
+    })?;
+    match (allowed.program.is_absolute(), &allowed.program) {
+        (true, _) => Ok(allowed),
+        (false, program) => Err(format!("alerts.exec.{name}: program {program:?} must be an absolute path")),
+    }
+}
+
 /// `exec_configs`.
 pub struct Exec {
     allowed: AllowedCommand,
@@ -44,24 +62,13 @@ impl Exec {
         allowed: &BTreeMap<String, AllowedCommand>,
         state: &Arc<dyn StateStore>,
     ) -> Result<Self, Error> {
-        let name = &section.command;
-        let allowed = allowed.get(name).ok_or_else(|| {
-            Error::config(format!(
-                "exec_configs: command {name:?} is not in the server's allow-list alerts.exec; add it there"
-            ))
-        })?;
-        if !allowed.program.is_absolute() {
-            let program = &allowed.program;
-            return Err(Error::config(format!(
-                "alerts.exec.{name}: program {program:?} must be an absolute path"
-            )));
-        }
+        let allowed = self::allowed(section, allowed).map_err(Error::config)?;
         Ok(Self {
             allowed: allowed.clone(),
             args: section.args.clone(),
             dry_run: section.dry_run,
             cool_down_ms: section.cool_down.ms,
-            cool_down: CoolDown::new(state.clone(), name, section.cool_down.ms),
+            cool_down: CoolDown::new(state.clone(), &section.command, section.cool_down.ms),
             timeout: section.timeout.to_std(),
             renderer: renderer.clone(),
         })

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use httpc::Secret;
+use model::InvalidField;
 use model::seam::{BoxFuture, StateStore};
 
 use crate::config::value::{HttpUrl, SecretUrl};
@@ -114,7 +115,7 @@ pub fn build(
     state: &Arc<dyn StateStore>,
 ) -> Result<Receivers, Error> {
     let mut all = Receivers::new();
-    for receiver in &config.receivers {
+    for (at, receiver) in config.receivers.iter().enumerate() {
         let mut found: Vec<Arc<Integration>> = vec![];
         macro_rules! add {
             ($field:ident, $name:literal, $make:expr) => {
@@ -153,6 +154,12 @@ pub fn build(
         add!(ntfy_configs, "ntfy", phone::Ntfy::new);
         add!(googlechat_configs, "googlechat", chat::Googlechat::new);
         add!(snmptrap_configs, "snmptrap", snmptrap::Snmptrap::new);
+        for (index, section) in receiver.exec_configs.iter().enumerate() {
+            exec::allowed(section, &settings.exec).map_err(|reason| {
+                let section = format!("receivers[{at}].exec_configs[{index}]");
+                config.wrong(InvalidField::new("command", reason).within(&section))
+            })?;
+        }
         add!(exec_configs, "exec", |section, renderer| exec::Exec::new(
             section,
             renderer,
