@@ -41,10 +41,15 @@ pub(crate) async fn delete_series(
 ) -> Result<Response, ApiError> {
     allowed(&api)?;
     let params = Params::read(&uri, &headers, &body)?;
-    let (tenant, range) = (params::tenant(&headers)?, params.range()?);
-    let selectors = params.selectors(&api.options)?;
+    let (tenant, range) = (params::tenant(&headers)?, params.any_range()?);
+    let mut selectors = params.any_selectors(&api.options)?;
     if selectors.is_empty() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
+    }
+    // As Prometheus: `{}` selects nothing, and there is no moment in a range that ends before it starts.
+    selectors.retain(|selector| !selector.is_empty());
+    if selectors.is_empty() || range.end < range.start {
+        return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let db = Arc::clone(&api.db);
     let stamps = Arc::clone(&api.stamps);
@@ -85,15 +90,25 @@ async fn copy_state(api: &Api, folder: std::path::PathBuf) -> Result<(), ApiErro
         .map_err(|err| ApiError::new(ErrorType::Internal, format!("the copy ended early: {err}")))?
 }
 
-/// `POST|PUT /api/v1/admin/tsdb/snapshot`: a copy under `snapshots/` in the data folder.
-pub(crate) async fn snapshot(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+/// `POST|PUT /api/v1/admin/tsdb/snapshot?skip_head=`: a copy under `snapshots/` in the data folder, with `skip_head` of the
+/// blocks alone.
+pub(crate) async fn snapshot(
+    State(api): State<Arc<Api>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     allowed(&api)?;
+    let what = match Params::read(&uri, &headers, &body)?.flag("skip_head")? {
+        Some(true) => tsdb::Copied::Blocks,
+        _ => tsdb::Copied::All,
+    };
     let at = jiff::Timestamp::from_millisecond(api.clock.now().ms());
     let name = at.map(|at| at.strftime("%Y%m%dT%H%M%SZ").to_string()).unwrap_or_default();
     let name = format!("{name}-{:08x}", api.clock.now().ms() as u32);
     let folder = api.db.config().path.join("snapshots").join(&name);
     let (db, into) = (Arc::clone(&api.db), folder.clone());
-    work(move || db.snapshot(&into)).await?;
+    work(move || db.snapshot(&into, what)).await?;
     copy_state(&api, folder).await?;
     Ok(reply::success_of(&json!({ "name": name })))
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Uri};
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 
 use crate::error::ApiError;
 use crate::json;
@@ -23,8 +24,11 @@ pub(crate) async fn label_names(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let params = Params::read(&uri, &headers, &body)?;
-    let (tenant, range, limit) = (params::tenant(&headers)?, params.range()?, params.limit("limit")?);
+    let (tenant, range, limit) = (params::tenant(&headers)?, params.any_range()?, params.limit("limit")?);
     let selectors = params.selectors(&api.options)?;
+    if range.end < range.start {
+        return Ok(reply::success(b"[]", &[], &[]));
+    }
     let found = api.querier.label_names(&tenant, &selectors, range, ask(limit)).await?;
     Ok(names(found.names, found.warnings, limit))
 }
@@ -32,16 +36,20 @@ pub(crate) async fn label_names(
 /// `GET /api/v1/label/{name}/values`
 pub(crate) async fn label_values(
     State(api): State<Arc<Api>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let params = Params::read(&uri, &headers, &Bytes::new())?;
+    let Path(name) = name.map_err(|_| ApiError::bad_data("invalid label name: it is not UTF-8"))?;
     let name = unescape(&name).filter(|name| !name.is_empty());
     let name =
         name.ok_or_else(|| ApiError::bad_data("invalid label name: it is empty or not well escaped"))?;
-    let (tenant, range, limit) = (params::tenant(&headers)?, params.range()?, params.limit("limit")?);
+    let (tenant, range, limit) = (params::tenant(&headers)?, params.any_range()?, params.limit("limit")?);
     let selectors = params.selectors(&api.options)?;
+    if range.end < range.start {
+        return Ok(reply::success(b"[]", &[], &[]));
+    }
     let found = api.querier.label_values(&tenant, &name, &selectors, range, ask(limit)).await?;
     Ok(names(found.names, found.warnings, limit))
 }
@@ -54,10 +62,13 @@ pub(crate) async fn series(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let params = Params::read(&uri, &headers, &body)?;
-    let (tenant, range, limit) = (params::tenant(&headers)?, params.range()?, params.limit("limit")?);
+    let (tenant, range, limit) = (params::tenant(&headers)?, params.any_range()?, params.limit("limit")?);
     let selectors = params.selectors(&api.options)?;
     if selectors.is_empty() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
+    }
+    if range.end < range.start {
+        return Ok(reply::success(b"[]", &[], &[]));
     }
     let (mut found, mut warnings) = api.querier.series(&tenant, &selectors, range, ask(limit)).await?;
     if limit > 0 && found.len() > limit {
@@ -83,10 +94,13 @@ pub(crate) async fn metadata(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let params = Params::read(&uri, &headers, &Bytes::new())?;
-    let (tenant, limit, per_metric) =
-        (params::tenant(&headers)?, params.limit("limit")?, params.limit("limit_per_metric")?);
-    let mut found = api.querier.metadata(&tenant, params.get("metric"), limit).await?;
-    if per_metric > 0 {
+    let (limit, per_metric) = (params.limit_or_all("limit")?, params.limit_or_all("limit_per_metric")?);
+    let tenant = params::tenant(&headers)?;
+    if limit == Some(0) {
+        return Ok(reply::success(b"{}", &[], &[]));
+    }
+    let mut found = api.querier.metadata(&tenant, params.get("metric"), limit.unwrap_or(0)).await?;
+    if let Some(per_metric) = per_metric.filter(|&limit| limit > 0) {
         found.values_mut().for_each(|entries| entries.truncate(per_metric));
     }
     Ok(reply::success_of(&found))
@@ -101,11 +115,11 @@ pub(crate) async fn exemplars(
 ) -> Result<Response, ApiError> {
     let params = Params::read(&uri, &headers, &body)?;
     let (tenant, range) = (params::tenant(&headers)?, params.range()?);
-    let expr = promql::parse(params.require("query")?, &api.options)
+    let expr = promql::parse(params.get("query").unwrap_or_default(), &api.options)
         .map_err(|err| ApiError::parameter("query", err))?;
     let selectors: Vec<model::Selector> = expr.selectors().into_iter().cloned().collect();
     if selectors.is_empty() {
-        return Ok(reply::success(b"[]", &[], &[]));
+        return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let found = api.querier.exemplars(&tenant, &selectors, range).await?;
     let mut out = vec![b'['];

@@ -38,7 +38,9 @@ async fn run(api: &Arc<Api>, uri: &Uri, headers: &HeaderMap) -> Result<Response,
     let parse = |text: &str| {
         promql::parse_selector(text, &api.options).map_err(|err| ApiError::parameter("match[]", err))
     };
-    let selectors: Vec<_> = params.all("match[]").map(parse).collect::<Result<_, _>>()?;
+    let mut selectors: Vec<_> = params.all("match[]").map(parse).collect::<Result<_, _>>()?;
+    // As Prometheus: a selector without a matcher selects nothing.
+    selectors.retain(|selector: &model::Selector| !selector.is_empty());
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = if accepted.contains("application/openmetrics-text") {
         Format::OpenMetrics100

@@ -33,6 +33,7 @@ mod alertmanager;
 mod batch;
 mod cardinality;
 mod catalog;
+mod clean;
 mod client_reports;
 pub mod collect;
 pub mod config;

@@ -15,6 +15,10 @@ const TENANT_HEADER: &str = "x-scope-orgid";
 const MIN_TIME: Timestamp = Timestamp(i64::MIN / 1_000_000);
 const MAX_TIME: Timestamp = Timestamp(i64::MAX / 1_000_000);
 
+/// Times of requests lie within so many milliseconds, so that the ranges, offsets and look-backs of a query do not leave what
+/// 64 bits hold.
+const FURTHEST: i64 = 9_000_000_000_000_000_000;
+
 /// The parameters of one request, in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Params {
@@ -78,8 +82,19 @@ impl Params {
     /// A count; 0 and absent mean "no limit".
     pub(crate) fn limit(&self, name: &str) -> Result<usize, ApiError> {
         let Some(text) = self.get(name) else { return Ok(0) };
-        text.parse()
-            .map_err(|_| ApiError::parameter(name, format!("{text:?} is not a whole number of 0 or more")))
+        text.parse().map_err(|_| match text.parse::<i64>() {
+            Ok(_) => ApiError::parameter(name, format!("{name} must be non-negative")),
+            Err(_) => ApiError::parameter(name, format!("{text:?} is not a whole number of 0 or more")),
+        })
+    }
+
+    /// A limit of the metadata endpoints: absent and below 0 mean "no limit", 0 means nothing.
+    pub(crate) fn limit_or_all(&self, name: &str) -> Result<Option<usize>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        match text.parse::<i64>() {
+            Ok(limit) => Ok(usize::try_from(limit).ok()),
+            Err(_) => Err(ApiError::bad_data(format!("{name} must be a number"))),
+        }
     }
 
     /// A truth value as Go's `strconv.ParseBool` reads it.
@@ -92,30 +107,39 @@ impl Params {
         }
     }
 
-    /// `start` and `end`, both optional.
-    pub(crate) fn range(&self) -> Result<TimeRange, ApiError> {
-        let range = TimeRange {
+    /// `start` and `end`, both optional; an end before the start is a range without a moment in it.
+    pub(crate) fn any_range(&self) -> Result<TimeRange, ApiError> {
+        Ok(TimeRange {
             start: self.time("start")?.unwrap_or(MIN_TIME),
             end: self.time("end")?.unwrap_or(MAX_TIME),
-        };
+        })
+    }
+
+    /// `start` and `end`, both optional.
+    pub(crate) fn range(&self) -> Result<TimeRange, ApiError> {
+        let range = self.any_range()?;
         if range.end < range.start {
             return Err(ApiError::parameter("end", "end timestamp must not be before start timestamp"));
         }
         Ok(range)
     }
 
-    /// The selectors of every `match[]`.
+    /// The selectors of every `match[]`, each with a matcher that refuses the empty value.
     pub(crate) fn selectors(&self, options: &promql::Options) -> Result<Vec<Selector>, ApiError> {
+        let selectors = self.any_selectors(options)?;
+        if selectors.iter().any(|selector| selector.iter().all(model::Matcher::matches_empty)) {
+            return Err(ApiError::parameter(
+                "match[]",
+                "match[] must contain at least one non-empty matcher",
+            ));
+        }
+        Ok(selectors)
+    }
+
+    /// The selectors of every `match[]`, whatever they select.
+    pub(crate) fn any_selectors(&self, options: &promql::Options) -> Result<Vec<Selector>, ApiError> {
         let parse = |text: &str| {
-            let selector =
-                promql::parse_selector(text, options).map_err(|err| ApiError::parameter("match[]", err))?;
-            if selector.iter().all(model::Matcher::matches_empty) {
-                return Err(ApiError::parameter(
-                    "match[]",
-                    "match[] must contain at least one non-empty matcher",
-                ));
-            }
-            Ok(selector)
+            promql::parse_selector(text, options).map_err(|err| ApiError::parameter("match[]", err))
         };
         self.all("match[]").map(parse).collect()
     }
@@ -131,11 +155,11 @@ pub(crate) fn tenant(headers: &HeaderMap) -> Result<TenantId, ApiError> {
 
 /// Seconds since the epoch or RFC 3339.
 pub fn parse_time(text: &str) -> Result<Timestamp, String> {
-    if let Ok(seconds) = text.parse::<f64>()
+    if let Some(seconds) = parse_float(text)
         && seconds.is_finite()
     {
         let at = Timestamp::from_seconds(seconds);
-        if at < MIN_TIME || at > MAX_TIME {
+        if at.ms().unsigned_abs() > FURTHEST.unsigned_abs() {
             return Err(format!("cannot parse {text:?} to a valid timestamp. It overflows int64"));
         }
         return Ok(at);
@@ -144,6 +168,20 @@ pub fn parse_time(text: &str) -> Result<Timestamp, String> {
         Ok(at) => Ok(Timestamp(at.as_millisecond())),
         Err(_) => Err(format!("cannot parse {text:?} to a valid timestamp")),
     }
+}
+
+/// A number as Go reads it: underscores may stand between digits.
+fn parse_float(text: &str) -> Option<f64> {
+    if !text.contains('_') {
+        return text.parse().ok();
+    }
+    let bytes = text.as_bytes();
+    let between_digits = |at: usize| {
+        let digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
+        digit(at.checked_sub(1)) && digit(Some(at + 1))
+    };
+    let fits = (0..bytes.len()).all(|at| bytes[at] != b'_' || between_digits(at));
+    if fits { text.replace('_', "").parse().ok() } else { None }
 }
 
 /// Seconds with a fraction or a Prometheus duration, in milliseconds.
@@ -172,7 +210,9 @@ mod tests {
         assert_eq!(parse_time("2015-07-01T20:10:51.781Z"), Ok(Timestamp(1_435_781_451_781)));
         assert_eq!(parse_time("2015-07-01T22:10:51.781+02:00"), Ok(Timestamp(1_435_781_451_781)));
         assert_eq!(parse_time("-1.5"), Ok(Timestamp(-1500)));
-        for bad in ["", "now", "NaN", "1e30", "2015-07-01"] {
+        assert_eq!(parse_time("9300000000"), Ok(Timestamp(9_300_000_000_000)));
+        assert_eq!(parse_time("1_435_781_451.5"), Ok(Timestamp(1_435_781_451_500)));
+        for bad in ["", "now", "NaN", "1e30", "-9.1e15", "2015-07-01", "_1", "1__0", "1_", "1_.5"] {
             assert!(parse_time(bad).is_err(), "{bad}");
         }
         assert_eq!(parse_duration("15"), Ok(15_000));

@@ -15,9 +15,9 @@ use crate::error::{ApiError, ErrorType};
 use crate::metrics::{HandlerLabels, RequestLabels};
 use crate::server::{Api, Phase};
 use crate::{
-    admin, agent, agents, alert_history, alertmanager, batch, cardinality, catalog, client_reports, cors,
-    dashboards, features, federate, fleet, health, library, notifications, openapi, probe, push, query, read,
-    refusals, rules, self_metrics, status, status_page, targets, tokens, ui, vantages,
+    admin, agent, agents, alert_history, alertmanager, batch, cardinality, catalog, clean, client_reports,
+    cors, dashboards, features, federate, fleet, health, library, notifications, openapi, probe, push, query,
+    read, refusals, rules, self_metrics, status, status_page, targets, tokens, ui, vantages,
 };
 
 /// The paths and the layers around them.
@@ -164,6 +164,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
     data.merge(always)
         .fallback(get(ui::serve))
         .layer(DefaultBodyLimit::max(api.web.max_body_bytes))
+        .layer(middleware::from_fn(clean::layer))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), refusals::layer))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), tokens::guard))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), cors::layer))

@@ -115,7 +115,25 @@ pub(crate) async fn flags(State(api): State<Arc<Api>>) -> Response {
     ] {
         flatten(section, &value.unwrap_or_default(), &mut flags);
     }
+    for (name, value) in prometheus_flags(api.db.config()) {
+        flags.insert(name.to_owned(), value.into());
+    }
     reply::success_of(&flags)
+}
+
+/// Settings that Prometheus has under another name, as its flags show them: sidecars and backup tools look for these.
+fn prometheus_flags(storage: &tsdb::Config) -> Vec<(&'static str, String)> {
+    vec![
+        ("agent", "false".to_owned()),
+        ("storage.tsdb.path", storage.path.display().to_string()),
+        ("storage.tsdb.retention.time", storage.retention.to_string()),
+        ("storage.tsdb.retention.size", format!("{}B", storage.retention_bytes)),
+        ("storage.tsdb.min-block-duration", storage.block_range.to_string()),
+        ("storage.tsdb.max-block-duration", storage.longest_block().to_string()),
+        ("storage.tsdb.allow-overlapping-compaction", "true".to_owned()),
+        ("storage.tsdb.no-lockfile", "false".to_owned()),
+        ("web.route-prefix", "/".to_owned()),
+    ]
 }
 
 fn flatten(path: &str, value: &serde_json::Value, out: &mut serde_json::Map<String, serde_json::Value>) {
@@ -138,12 +156,10 @@ pub(crate) async fn tsdb(
 ) -> Result<Response, crate::error::ApiError> {
     let params = crate::params::Params::read(&uri, &headers, &axum::body::Bytes::new())?;
     let tenant = crate::params::tenant(&headers)?;
-    if params.get("limit") == Some("0") {
-        return Err(crate::error::ApiError::bad_data("limit must be a positive number"));
-    }
-    let limit = match params.limit("limit")? {
-        0 => 10,
-        limit => limit.min(10_000),
+    let limit = match params.get("limit").map(str::parse::<usize>) {
+        None => 10,
+        Some(Ok(limit)) if limit > 0 => limit.min(10_000),
+        Some(_) => return Err(crate::error::ApiError::bad_data("limit must be a positive number")),
     };
     let db = Arc::clone(&api.db);
     let stats = tokio::task::spawn_blocking(move || db.stats(&tenant, limit)).await;

@@ -72,7 +72,7 @@ pub(crate) async fn metadata(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let params = Params::read(&uri, &headers, &Bytes::new())?;
-    let (tenant, limit) = (params::tenant(&headers)?, params.limit("limit")?);
+    let (tenant, limit) = (params::tenant(&headers)?, params.limit_or_all("limit")?);
     let selector = match params.get("match_target") {
         None => Vec::new(),
         Some(text) => promql::parse_selector(text, &api.options)
@@ -96,7 +96,7 @@ pub(crate) async fn metadata(
             let exposed =
                 names.binary_search(name).is_ok() || names.binary_search(&format!("{name}_bucket")).is_ok();
             for entry in entries.iter().filter(|_| exposed) {
-                if limit > 0 && found.len() >= limit {
+                if limit.is_some_and(|limit| found.len() >= limit) {
                     return Ok(reply::success_of(&found));
                 }
                 let mut object = json!({

@@ -7,10 +7,50 @@
 #[inline]
 pub fn add(x: f64, sum: f64, lost: f64) -> (f64, f64) {
     let total = sum + x;
-    // Selections rather than branches: several sums are added up side by side.
-    let (large, small) = if sum.abs() >= x.abs() { (sum, x) } else { (x, sum) };
-    let more = lost + ((large - total) + small);
+    let more = lost + rounded_off(x, sum, total);
     (total, if total.is_infinite() { 0.0 } else { more })
+}
+
+/// What `total`, the rounded sum of `x` and `sum`, lacks: exactly, whichever of the two is larger, so that no comparison is
+/// needed and several sums are added up side by side.
+///
+/// Source: D. E. Knuth, "The Art of Computer Programming", volume 2, 4.2.2, theorem B.
+#[inline]
+fn rounded_off(x: f64, sum: f64, total: f64) -> f64 {
+    let added = total - sum;
+    (sum - (total - added)) + (x - added)
+}
+
+/// Windows that are added up side by side: each addition waits for the one before it, so that one sum alone leaves most of
+/// the processor idle.
+pub(crate) const LANES: usize = 8;
+
+/// The sums and what they lost of the windows of `len` values that begin at `starts`, each as [`add`] makes it, as long as
+/// the sum of both is finite.
+///
+/// # Panics
+/// When a window does not lie in `values`.
+#[inline]
+pub(crate) fn sums(values: &[f64], starts: [usize; LANES], len: usize) -> [(f64, f64); LANES] {
+    let (mut sums, mut losts) = ([0.0; LANES], [0.0; LANES]);
+    let mut add = |row: &[f64; LANES]| {
+        for lane in 0..LANES {
+            let (x, sum) = (row[lane], sums[lane]);
+            sums[lane] = sum + x;
+            losts[lane] += rounded_off(x, sum, sums[lane]);
+        }
+    };
+    if (1..LANES).all(|lane| starts[lane] == starts[0] + lane) {
+        for row in values[starts[0]..starts[0] + len + LANES - 1].array_windows() {
+            add(row);
+        }
+    } else {
+        let windows = starts.map(|start| &values[start..start + len]);
+        for at in 0..len {
+            add(&windows.map(|window| window[at]));
+        }
+    }
+    std::array::from_fn(|lane| (sums[lane], losts[lane]))
 }
 
 /// The compensated sum of `values`; infinities win over the compensation.
@@ -129,6 +169,36 @@ mod tests {
         assert_eq!(sum(&[1.0, 1e100, 1.0, -1e100]), 2.0);
         assert_eq!(sum(&[f64::INFINITY, 1.0]), f64::INFINITY);
         assert!(sum(&[f64::INFINITY, f64::NEG_INFINITY]).is_nan());
+    }
+
+    #[test]
+    fn what_rounding_takes_is_exact() {
+        // Neumaier's: the larger of the two decides.
+        let compared = |x: f64, sum: f64| {
+            let total = sum + x;
+            let (large, small) = if sum.abs() >= x.abs() { (sum, x) } else { (x, sum) };
+            (total, (large - total) + small)
+        };
+        let values = [0.0, -0.0, 0.1, -0.3, 1e-300, 5e-324, 1e16, -1e16, 3.7e15, f64::MAX, -f64::MAX];
+        for x in values {
+            for sum in values {
+                let (total, expected) = compared(x, sum);
+                let (got, lost) = add(x, sum, 0.0);
+                assert_eq!(got.to_bits(), total.to_bits());
+                assert_eq!(lost, if total.is_infinite() { 0.0 } else { expected }, "{x} + {sum}");
+            }
+        }
+    }
+
+    #[test]
+    fn sums_side_by_side_are_those_of_each() {
+        let values: Vec<f64> =
+            (0..64).map(|i| f64::from(i * i % 37) * 0.1 + 1e15 * f64::from(i % 3)).collect();
+        for starts in [[0, 1, 2, 3, 4, 5, 6, 7], [9, 3, 3, 50, 0, 20, 21, 22]] {
+            for (start, (total, lost)) in starts.into_iter().zip(sums(&values, starts, 12)) {
+                assert_eq!((total + lost).to_bits(), sum(&values[start..start + 12]).to_bits());
+            }
+        }
     }
 
     #[test]

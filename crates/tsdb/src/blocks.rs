@@ -277,7 +277,7 @@ impl Tenant {
         let list = self.blocks.list();
         let metas: Vec<BlockMeta> = list.iter().map(|block| block.meta().clone()).collect();
         let range = self.config.block_range.ms();
-        let windows = [range, range * 3, range * 12];
+        let windows = [range, range.saturating_mul(3), self.config.longest_block().ms()];
         let Some(inputs) = compact::plan(&metas, &windows, self.config.max_block_samples) else {
             return Ok(false);
         };

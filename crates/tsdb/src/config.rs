@@ -240,6 +240,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How long the range of a block becomes by compaction.
+    pub fn longest_block(&self) -> PromDuration {
+        PromDuration(self.block_range.ms().saturating_mul(12))
+    }
+
     /// The bounds of a tenant.
     pub fn limits_of(&self, tenant: &model::TenantId) -> &Limits {
         let own = self.tenant_limits.iter().find(|own| own.tenant == tenant.as_str());

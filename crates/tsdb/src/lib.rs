@@ -74,3 +74,4 @@ pub use disk::{Disk, RealDisk};
 pub use error::{Error, Result};
 pub use metrics::Metrics;
 pub use recovery::Recovered;
+pub use snapshot::Copied;

@@ -9,13 +9,15 @@ use model::budget::Reservation;
 use model::seam::{Grouped, Select, Selected, SeriesExemplars, SeriesSet, TimeRange};
 use model::{Budget, Labels, Matcher, Samples, SeamError, Selector, Timestamp};
 
-use crate::block::{Block, BlockMeta, BlockSeries, Tier};
+use crate::block::{Block, BlockMeta, BlockSeries, SelectedPairs, Tier};
 use crate::bucket;
 use crate::compact;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::head::group::mix;
-use crate::head::names::Names;
-use crate::head::select::{GroupSnapshot, HeadSelected, Wanted, append, join, retain, times_hash};
+use crate::head::names::{Joiner, Names};
+use crate::head::select::{
+    CHARGED_AT_ONCE, GroupSnapshot, HeadSelected, Wanted, append, join, retain, times_hash,
+};
 use crate::tenant::Tenant;
 use crate::tiers::{self, Sources, View};
 
@@ -28,10 +30,8 @@ pub(crate) struct DbSeries {
     groups: Vec<Arc<GroupSnapshot>>,
     /// Of the series in the head: group (index into `groups`) and column there.
     in_head: Vec<(u32, u32)>,
-    /// Their labels.
+    /// Labels of all.
     names: Names,
-    /// Labels of the others.
-    others: Vec<Labels>,
     /// Series of blocks, by series and then rank of the block.
     in_blocks: Parts<BlockSeries>,
     range: Option<TimeRange>,
@@ -114,24 +114,15 @@ impl DbSeries {
 
 impl SeriesSet for DbSeries {
     fn len(&self) -> usize {
-        self.names.len() + self.others.len()
+        self.names.len()
     }
 
     fn labels(&self, index: usize) -> Labels {
-        match index.checked_sub(self.names.len()) {
-            None => self.names.labels(index),
-            Some(other) => self.others[other].clone(),
-        }
+        self.names.labels(index)
     }
 
     fn group(&self, keep: &dyn Fn(&str) -> bool) -> Grouped {
-        let mut grouped = self.names.group(keep);
-        if !self.others.is_empty() {
-            let numbered = grouped.labels.iter().cloned().zip(0..);
-            let mut known = numbered.collect();
-            self.others.iter().for_each(|labels| grouped.add(labels.filtered(keep), &mut known));
-        }
-        grouped
+        self.names.group(keep)
     }
 
     fn read(&self, index: usize, out: &mut Samples) -> std::result::Result<(), SeamError> {
@@ -216,6 +207,8 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
     warnings.append(&mut readable.warnings);
     let hasher = tenant.head.hasher;
     let mut by_hash: HashMap<u128, u32> = HashMap::new();
+    // The series of a single source need not be told apart.
+    let alone = names.len() == 0 && overlapping.len() == 1;
     if !overlapping.is_empty() {
         by_hash = match hashes.len() == names.len() {
             true => hashes.into_iter().zip(0..).collect(),
@@ -235,10 +228,12 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
     if !tombstones.0.is_empty() {
         (0..names.len()).for_each(|at| note_deleted(at as u32, &names.labels(at)));
     }
-    let mut others = Vec::new();
-    let mut encoded = Vec::new();
+    let mut names = Joiner::new(names);
+    let (mut encoded, mut value) = (Vec::new(), Vec::new());
+    let mut pairs = SelectedPairs::default();
     for block in overlapping {
-        let found = match block.select(&select.matchers, range) {
+        let found = block.select_pairs(&select.matchers, range, &mut pairs);
+        let (found, pairs_of_block) = match found.and_then(|found| Ok((found, block.pairs()?))) {
             Ok(found) => found,
             Err(err) => {
                 warnings.push(bucket::missing(&err));
@@ -246,24 +241,45 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
             }
         };
         charge(found.len() as u64 * 64)?;
-        for one in found {
-            encoded.clear();
-            one.encode_labels(&mut encoded)?;
-            let hash = hasher.hash(&encoded);
-            let series = names.len() + others.len();
-            let at = match by_hash.get(&hash) {
-                Some(&at) => at,
-                None if limit > 0 && series >= limit => continue,
-                None => {
-                    charge((encoded.len() + 64) as u64)?;
-                    let labels = one.labels()?;
-                    note_deleted(series as u32, &labels);
-                    others.push(labels);
-                    by_hash.insert(hash, series as u32);
-                    series as u32
+        names.begin(pairs_of_block, pairs.len());
+        // What is not charged yet.
+        let mut bytes = 0;
+        let (resolution, series_of_block) = (block.meta().resolution_ms, found.len());
+        if resolution == 0 {
+            numbered.reserve(series_of_block);
+        }
+        for (nth, one) in found.into_iter().enumerate() {
+            let looked = names.look_at(pairs.of(nth), |pair| block.pair_text(pair, &mut value))?;
+            if !looked.unique {
+                return Err(Error::corrupt(&block.path(), 0, "a series has a label twice"));
+            }
+            bytes += looked.bytes;
+            let known = if alone {
+                None
+            } else {
+                names.encode(&mut encoded);
+                let hash = hasher.hash(&encoded);
+                Some((hash, by_hash.get(&hash).copied()))
+            };
+            let at = match known {
+                Some((_, Some(at))) => at,
+                _ if limit > 0 && names.len() >= limit => continue,
+                _ => {
+                    let at = names.len() as u32;
+                    bytes += names.push() + 16;
+                    if let Some((hash, None)) = known {
+                        by_hash.insert(hash, at);
+                    }
+                    if !tombstones.0.is_empty() {
+                        names.encode(&mut encoded);
+                        note_deleted(at, &Labels::from_canonical(&encoded));
+                    }
+                    at
                 }
             };
-            let resolution = block.meta().resolution_ms;
+            if bytes >= CHARGED_AT_ONCE {
+                charge(std::mem::take(&mut bytes))?;
+            }
             if resolution == 0 {
                 numbered.push((at, one));
                 continue;
@@ -272,15 +288,16 @@ pub(crate) fn select(tenant: &Tenant, select: &Select, budget: &Arc<Budget>) -> 
                 of_tiers.push((at, TierPart { series: one.clone(), resolution, first, last }));
             }
         }
+        charge(bytes)?;
     }
+    let names = names.finish();
     numbered.sort_by_key(|(at, _)| *at);
     of_tiers.sort_by_key(|(at, part)| (*at, part.series.block_min_time().max(part.first)));
-    let series = names.len() + others.len();
+    let series = names.len();
     let series = DbSeries {
         groups,
         in_head,
         names,
-        others,
         in_blocks: Parts::new(numbered, series),
         range: Some(range),
         min_valid,

@@ -8,31 +8,46 @@ use crate::error::{Error, Result};
 use crate::tenant::Tenant;
 
 impl Db {
-    /// Copies every tenant into the new folder `to`: blocks and sealed files by hard link where the disk can do so. It has
-    /// all that was acknowledged before the call, and opens as a data folder of its own.
+    /// Copies every tenant into the new folder `to`: blocks and sealed files by hard link where the disk can do so. With
+    /// [`Copied::All`] it has all that was acknowledged before the call; it opens as a data folder of its own.
     ///
     /// # Errors
     /// `Invalid` when `to` exists, `Io`, `ReadOnly`; what was copied stays then.
-    pub fn snapshot(&self, to: &Path) -> Result<()> {
+    pub fn snapshot(&self, to: &Path, what: Copied) -> Result<()> {
         let disk = self.disk();
         if disk.exists(to).map_err(Error::io("look for", to))? {
             return Err(Error::Invalid(format!("the folder {to:?} exists already; name a new one")));
         }
         disk.create_dir_all(to).map_err(Error::io("create", to))?;
         for tenant in self.all_tenants() {
-            tenant.copy(&**disk, &to.join(tenant.id.as_str()))?;
+            tenant.copy(&**disk, &to.join(tenant.id.as_str()), what)?;
         }
         disk.sync_dir(to).map_err(Error::io("sync", to))
     }
 }
 
+/// What a snapshot has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// Everything, the newest samples included.
+    All,
+    /// Blocks alone: what is not in one yet is left out.
+    Blocks,
+}
+
 impl Tenant {
-    fn copy(&self, disk: &dyn Disk, to: &Path) -> Result<()> {
+    fn copy(&self, disk: &dyn Disk, to: &Path, what: Copied) -> Result<()> {
         // No seal, cut or compaction changes a file while this is held; appends go on into the log, which is not copied.
         let mut work = self.work.lock();
-        let (_, next) = self.write_seal(&mut work)?;
-        self.wal.remove_before(next)?;
-        for folder in ["wal", "sealed", "blocks"] {
+        let folders: &[&str] = match what {
+            Copied::All => {
+                let (_, next) = self.write_seal(&mut work)?;
+                self.wal.remove_before(next)?;
+                &["wal", "sealed", "blocks"]
+            }
+            Copied::Blocks => &["blocks"],
+        };
+        for &folder in folders {
             let (from, to) = (self.dir.join(folder), to.join(folder));
             disk.create_dir_all(&to).map_err(Error::io("create", &to))?;
             for entry in disk.list(&from).map_err(Error::io("list", &from))? {

@@ -175,7 +175,7 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         ("export", matches) => export(matches),
         ("import", matches) => import(matches),
         ("snapshot", matches) => {
-            open(folder(matches)?)?.snapshot(path(matches, "to")?)?;
+            open(folder(matches)?)?.snapshot(path(matches, "to")?, tsdb::Copied::All)?;
             Ok(ExitCode::SUCCESS)
         }
         ("restore", matches) => {

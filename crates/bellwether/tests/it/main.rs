@@ -24,6 +24,7 @@ mod prometheus;
 mod promtool;
 mod push;
 mod query_api;
+mod query_peer;
 mod reload;
 mod scraping;
 mod storm;

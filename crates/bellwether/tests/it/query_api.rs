@@ -11,13 +11,13 @@ use serde_json::Value;
 use crate::harness::{PATIENCE, Server, encode, file, free_port, run, stdout, wait};
 
 /// Neither this host nor the server itself is watched: the data is what the test writes.
-const QUIET: [&str; 2] = ["--sources.host.enabled=false", "--sources.self.enabled=false"];
+pub(crate) const QUIET: [&str; 2] = ["--sources.host.enabled=false", "--sources.self.enabled=false"];
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Seconds since the epoch.
 #[expect(clippy::disallowed_methods, reason = "samples are written a little before now")]
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64
 }
 
@@ -37,10 +37,10 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Labels and samples (seconds, value).
-type Series<'a> = (&'a [(&'a str, &'a str)], &'a [(i64, f64)]);
+pub(crate) type Series<'a> = (&'a [(&'a str, &'a str)], &'a [(i64, f64)]);
 
-/// Stores series by remote write.
-fn push(server: &Server, series: &[Series<'_>]) {
+/// The body of a remote write.
+pub(crate) fn write_request(series: &[Series<'_>]) -> Vec<u8> {
     let mut request = Vec::new();
     for (labels, samples) in series {
         let mut body = Vec::new();
@@ -59,8 +59,12 @@ fn push(server: &Server, series: &[Series<'_>]) {
         }
         field(&mut request, 1, &body);
     }
-    let compressed = snap::raw::Encoder::new().compress_vec(&request).unwrap();
-    let (status, answer) = server.post("/api/v1/write", "application/x-protobuf", &compressed);
+    snap::raw::Encoder::new().compress_vec(&request).unwrap()
+}
+
+/// Stores series by remote write.
+fn push(server: &Server, series: &[Series<'_>]) {
+    let (status, answer) = server.post("/api/v1/write", "application/x-protobuf", &write_request(series));
     assert_eq!(status, 204, "{answer}");
 }
 

@@ -1,12 +1,13 @@
 //! Range functions of float series, all windows in one pass.
 //!
 //! Work is proportional to samples plus steps where the function allows it: increases add up the resets between the
-//! window's ends, extremes come from a monotonic deque. Sums are compensated window by window, because differences of
-//! running sums round differently. Each agrees with `range::call` on the same window.
+//! window's ends, extremes come from a monotonic deque. Sums are compensated window by window, several
+//! windows side by side, because differences of running sums round differently. Each agrees with `range::call` on the same window.
 
+use super::Scalar;
 use super::matrix::{Row, fill_bits, set_bit};
 use super::notes::Notes;
-use super::range::{Extrapolation, start_overlap, start_reset};
+use super::range::{Extrapolation, nan_first, quantile_of_sorted, start_overlap, start_reset, variance};
 use super::window::{Bounds, Columns};
 use crate::functions::FunctionId;
 use crate::kahan;
@@ -17,6 +18,8 @@ pub(crate) struct Scratch {
     /// Index of each sample after a reset, and the value before it.
     resets: Vec<(u32, f64)>,
     deque: Vec<u32>,
+    /// A window's values in order.
+    sorted: Vec<f64>,
     /// What extrapolation makes of each window, as far as the times alone decide it.
     factors: Vec<Factor>,
     /// The `times_id` for which `factors` hold, 0 for none.
@@ -48,6 +51,7 @@ pub(crate) struct Input<'a> {
 pub(crate) fn run(
     function: FunctionId,
     input: &Input<'_>,
+    args: &[Scalar],
     row: &mut Row,
     scratch: &mut Scratch,
     notes: &mut Notes,
@@ -57,10 +61,17 @@ pub(crate) fn run(
         F::Rate | F::Increase | F::Delta => rate(function, input, row, scratch, notes),
         F::MaxOverTime => extremes(input, row, scratch, |new, old| new >= old),
         F::MinOverTime => extremes(input, row, scratch, |new, old| new <= old),
-        F::SumOverTime => each(input, row, kahan::sum),
-        F::AvgOverTime => each(input, row, |values| kahan::mean(values).unwrap_or(f64::NAN)),
-        F::StdvarOverTime => variances(input, row, |variance| variance),
-        F::StddevOverTime => variances(input, row, f64::sqrt),
+        F::SumOverTime => sums(input, row, |sum, lost, _| sum + lost, kahan::sum),
+        F::AvgOverTime => {
+            let mean = |values: &[f64]| kahan::mean(values).unwrap_or(f64::NAN);
+            sums(input, row, |sum, lost, count| sum / count + lost / count, mean);
+        }
+        F::StdvarOverTime => each(input, row, variance),
+        F::StddevOverTime => each(input, row, |values| variance(values).sqrt()),
+        F::QuantileOverTime => match args {
+            [q, ..] => quantiles(input, row, scratch, q),
+            [] => return false,
+        },
         F::LastOverTime => each(input, row, |values| values[values.len() - 1]),
         F::FirstOverTime => each(input, row, |values| values[0]),
         F::CountOverTime => each(input, row, |values| values.len() as f64),
@@ -81,41 +92,74 @@ fn each(input: &Input<'_>, row: &mut Row, value: impl Fn(&[f64]) -> f64) {
     }
 }
 
-/// The variance of each window that is not empty. Every addition waits for the one before it, so that windows of the same length
-/// are computed side by side, each as `range::variance` computes it.
-fn variances(input: &Input<'_>, row: &mut Row, value: impl Fn(f64) -> f64) {
-    const LANES: usize = 4;
+/// The compensated sum of each window that is not empty, with the number of its values, as `value` shows it: sum, lost, count.
+/// Windows whose sum is not finite are left to `exact`.
+fn sums(
+    input: &Input<'_>,
+    row: &mut Row,
+    value: impl Fn(f64, f64, f64) -> f64,
+    exact: impl Fn(&[f64]) -> f64,
+) {
     let values = &input.columns.values;
-    // Steps and starts of windows of `len` values that wait for company.
-    let (mut waiting, mut len) = ([(0, 0); LANES], 0);
+    // Step, start and end of windows that wait for company.
+    let mut waiting = [(0, 0, 0); kahan::LANES];
     let mut count = 0;
-    let flush = |waiting: &[(usize, usize)], len: usize, row: &mut Row| {
-        if let &[(a, from_a), (b, from_b), (c, from_c), (d, from_d)] = waiting {
-            let window = |from: usize| &values[from..from + len];
-            let windows = [window(from_a), window(from_b), window(from_c), window(from_d)];
-            for (step, variance) in [a, b, c, d].into_iter().zip(super::range::variances(windows)) {
-                row.set(step, value(variance));
-            }
-        } else {
-            for &(step, from) in waiting {
-                row.set(step, value(super::range::variance(&values[from..from + len])));
-            }
-        }
-    };
     for (step, (&low, &high)) in input.bounds.low.iter().zip(&input.bounds.high).enumerate() {
         if low >= high {
             continue;
         }
-        let (low, next) = (low as usize, (high - low) as usize);
-        if count == LANES || (count > 0 && next != len) {
-            flush(&waiting[..count], len, row);
-            count = 0;
-        }
-        len = next;
-        waiting[count] = (step, low);
+        waiting[count] = (step, low as usize, high as usize);
         count += 1;
+        if count < kahan::LANES {
+            continue;
+        }
+        count = 0;
+        let shortest = waiting.iter().map(|(_, low, high)| high - low).min().unwrap_or(0);
+        let all = kahan::sums(values, waiting.map(|(_, low, _)| low), shortest);
+        for ((step, low, high), (mut sum, mut lost)) in waiting.into_iter().zip(all) {
+            for &more in &values[low + shortest..high] {
+                (sum, lost) = kahan::add(more, sum, lost);
+            }
+            let finite = (sum + lost).is_finite();
+            let count = (high - low) as f64;
+            row.set(step, if finite { value(sum, lost, count) } else { exact(&values[low..high]) });
+        }
     }
-    flush(&waiting[..count], len, row);
+    for &(step, low, high) in &waiting[..count] {
+        row.set(step, exact(&values[low..high]));
+    }
+}
+
+/// The φ-quantile of each window that is not empty; φ is that of the step. The window's values are kept in order: from one
+/// step to the next few of them change.
+fn quantiles(input: &Input<'_>, row: &mut Row, scratch: &mut Scratch, q: &Scalar) {
+    let values = &input.columns.values;
+    let sorted = &mut scratch.sorted;
+    sorted.clear();
+    let (mut from, mut to) = (0, 0);
+    for (step, (&low, &high)) in input.bounds.low.iter().zip(&input.bounds.high).enumerate() {
+        let (low, high) = (low as usize, high as usize);
+        if low >= high {
+            continue;
+        }
+        let changes = (low - from) + (high - to);
+        if low >= to || changes * 4 > high - low + 16 {
+            sorted.clear();
+            sorted.extend_from_slice(&values[low..high]);
+            sorted.sort_unstable_by(nan_first);
+        } else {
+            for old in &values[from..low] {
+                let at = sorted.partition_point(|value| nan_first(value, old).is_lt());
+                sorted.remove(at);
+            }
+            for new in &values[to..high] {
+                let at = sorted.partition_point(|value| nan_first(value, new).is_lt());
+                sorted.insert(at, *new);
+            }
+        }
+        (from, to) = (low, high);
+        row.set(step, quantile_of_sorted(q.at(step), sorted));
+    }
 }
 
 fn rate(function: FunctionId, input: &Input<'_>, row: &mut Row, scratch: &mut Scratch, notes: &mut Notes) {
@@ -360,7 +404,7 @@ mod tests {
     use super::super::window::{Reference, Windows};
     use super::*;
 
-    const FUNCTIONS: [FunctionId; 14] = [
+    const FUNCTIONS: [FunctionId; 15] = [
         FunctionId::Rate,
         FunctionId::Increase,
         FunctionId::Delta,
@@ -370,6 +414,7 @@ mod tests {
         FunctionId::AvgOverTime,
         FunctionId::StdvarOverTime,
         FunctionId::StddevOverTime,
+        FunctionId::QuantileOverTime,
         FunctionId::LastOverTime,
         FunctionId::FirstOverTime,
         FunctionId::CountOverTime,
@@ -400,7 +445,7 @@ mod tests {
         #[test]
         fn kernels_agree_with_window_scans(
             columns in series(), start in -50_000i64..300_000, step in 1i64..90_000, count in 1usize..40,
-            range in 1i64..200_000, which in 0..FUNCTIONS.len(),
+            range in 1i64..200_000, which in 0..FUNCTIONS.len(), q in -0.2f64..1.2,
         ) {
             let function = FUNCTIONS[which];
             let grid = Grid { start, step, count };
@@ -411,7 +456,7 @@ mod tests {
             row.reset(count);
             let mut notes = Notes::default();
             let input = Input { columns: &columns, bounds: &bounds, first_range: (start - range, start), step };
-            prop_assert!(run(function, &input, &mut row, &mut Scratch::default(), &mut notes));
+            prop_assert!(run(function, &input, &[Scalar::Same(q)], &mut row, &mut Scratch::default(), &mut notes));
             let mut naive_notes = Notes::default();
             for index in 0..count {
                 let at = grid.at(index);
@@ -419,7 +464,7 @@ mod tests {
                     .filter(|&i| columns.times[i] > at - range && columns.times[i] <= at)
                     .collect();
                 let (low, high) = inside.first().map_or((0, 0), |&low| (low as u32, low as u32 + inside.len() as u32));
-                let frame = Frame { function, extend: None, start: at - range, end: at, at, args: [0.0; 2] };
+                let frame = Frame { function, extend: None, start: at - range, end: at, at, args: [q, 0.0] };
                 let window = columns.window((low, high), (0, 0));
                 let naive = if high > low { call(&frame, &window, &mut naive_notes) } else { None };
                 let got = bit(&row.valid, index).then(|| row.values[index]);

@@ -163,7 +163,42 @@ fn extreme(w: &Window<'_>, better: impl Fn(f64, f64) -> bool) -> (i64, f64) {
 }
 
 /// The population variance.
+///
+/// In two passes over the distances from the first value: equal values have a variance of exactly 0, and no distance is larger
+/// than the spread, so that nothing cancels. It is as exact as a running mean that is compensated, and has no division for
+/// each value.
+///
+/// Source: Chan, Golub, LeVeque, "Algorithms for computing the sample variance" (1983), equation 1.7 and its shift.
 pub(crate) fn variance(values: &[f64]) -> f64 {
+    let (Some(&origin), count) = (values.first(), values.len() as f64) else { return f64::NAN };
+    let mean = lanes(values, |value| value - origin) / count;
+    // What the mean's rounding leaves is small, and its square is taken away again.
+    let left = lanes(values, |value| (value - origin) - mean);
+    let squares = lanes(values, |value| {
+        let distance = (value - origin) - mean;
+        distance * distance
+    });
+    let variance = (squares - left * left / count) / count;
+    if variance.is_finite() { variance.max(0.0) } else { running_variance(values) }
+}
+
+/// The sum of `term` over all values, several side by side.
+#[inline]
+fn lanes(values: &[f64], term: impl Fn(f64) -> f64) -> f64 {
+    const LANES: usize = 4;
+    let (whole, rest) = values.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for chunk in whole {
+        for lane in 0..LANES {
+            sums[lane] += term(chunk[lane]);
+        }
+    }
+    rest.iter().map(|&value| term(value)).sum::<f64>() + ((sums[0] + sums[1]) + (sums[2] + sums[3]))
+}
+
+/// The variance by a running mean, for what overflows or is not finite.
+#[cold]
+fn running_variance(values: &[f64]) -> f64 {
     let mut count = 0.0;
     let (mut mean, mut mean_lost) = (0.0, 0.0);
     let (mut squares, mut squares_lost) = (0.0, 0.0);
@@ -176,26 +211,23 @@ pub(crate) fn variance(values: &[f64]) -> f64 {
     (squares + squares_lost) / count
 }
 
-/// The population variances of windows of the same length, each as [`variance`] has it.
-pub(crate) fn variances<const N: usize>(windows: [&[f64]; N]) -> [f64; N] {
-    let mut count = 0.0;
-    let (mut mean, mut mean_lost) = ([0.0; N], [0.0; N]);
-    let (mut squares, mut squares_lost) = ([0.0; N], [0.0; N]);
-    for (at, _) in windows[0].iter().enumerate() {
-        count += 1.0;
-        for lane in 0..N {
-            let value = windows[lane][at];
-            let delta = value - (mean[lane] + mean_lost[lane]);
-            (mean[lane], mean_lost[lane]) = kahan::add(delta / count, mean[lane], mean_lost[lane]);
-            let square = delta * (value - (mean[lane] + mean_lost[lane]));
-            (squares[lane], squares_lost[lane]) = kahan::add(square, squares[lane], squares_lost[lane]);
-        }
-    }
-    std::array::from_fn(|lane| (squares[lane] + squares_lost[lane]) / count)
-}
-
 /// The φ-quantile of `values`, interpolated between the two nearest; sorts them, NaN first.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(nan_first);
+    quantile_of_sorted(q, values)
+}
+
+/// The order of values for quantiles.
+#[inline]
+pub(crate) fn nan_first(a: &f64, b: &f64) -> std::cmp::Ordering {
+    match (a.is_nan(), b.is_nan()) {
+        (false, false) => a.total_cmp(b),
+        (a, b) => b.cmp(&a),
+    }
+}
+
+/// The φ-quantile of values in the order of [`nan_first`].
+pub(crate) fn quantile_of_sorted(q: f64, values: &[f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
     }
@@ -205,10 +237,6 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(|a, b| match (a.is_nan(), b.is_nan()) {
-        (false, false) => a.total_cmp(b),
-        (a, b) => b.cmp(&a),
-    });
     let last = values.len() - 1;
     let rank = q * last as f64;
     let lower = rank.floor().max(0.0) as usize;

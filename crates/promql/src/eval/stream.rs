@@ -424,7 +424,7 @@ impl Worker {
         };
         let done = windows.extend.is_none()
             && self.columns.histograms.is_empty()
-            && kernels::run(function, &input, &mut self.row, &mut self.scratch, &mut notes);
+            && kernels::run(function, &input, args, &mut self.row, &mut self.scratch, &mut notes);
         if !done {
             self.histogram_bounds.fill(&self.columns.histogram_times, grid, windows);
             for step in 0..grid.count {

@@ -24,6 +24,7 @@ mod times;
 mod writer;
 
 pub use format::{BlockMeta, DATA_FILE, META_FILE, TMP_SUFFIX};
+pub(crate) use reader::SelectedPairs;
 pub use reader::{Block, BlockScan, BlockSeries, BlockStats};
 pub use source::{Mapped, Source};
 pub use tier::Tier;

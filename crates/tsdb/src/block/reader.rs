@@ -163,6 +163,12 @@ impl Block {
         move |err| Error::corrupt(self.source.path(), offset, err.to_string())
     }
 
+    fn label_set(&self, encoded: &[u8]) -> Result<Labels> {
+        Labels::from_encoded(encoded)
+            .ok_or(CorruptChunk("the labels of a series are not canonical"))
+            .map_err(self.index_corrupt())
+    }
+
     fn section(&self, kind: u64) -> Result<(Section, Bytes)> {
         let section = *self.footer.section(kind).ok_or_else(|| {
             Error::corrupt(self.source.path(), self.source.len(), format!("section {kind} is missing"))
@@ -228,7 +234,21 @@ impl Block {
     /// # Errors
     /// `Corrupt`, `Io`.
     pub fn select(self: &Arc<Self>, matchers: &[Matcher], range: TimeRange) -> Result<Vec<BlockSeries>> {
+        self.select_pairs(matchers, range, &mut SelectedPairs::default())
+    }
+
+    /// As [`Block::select`], with the numbers of the label pairs of each series.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub(crate) fn select_pairs(
+        self: &Arc<Self>,
+        matchers: &[Matcher],
+        range: TimeRange,
+        pairs: &mut SelectedPairs,
+    ) -> Result<Vec<BlockSeries>> {
         let (start, end) = (range.start.ms(), range.end.ms());
+        *pairs = SelectedPairs::default();
         if !self.meta.overlaps(start, end) || self.footer.series == 0 {
             return Ok(Vec::new());
         }
@@ -237,10 +257,8 @@ impl Block {
         let mut reader = parts.directory.reader();
         let mut found = Found {
             block: Arc::clone(self),
-            pairs: Vec::new(),
             chunks: Vec::new(),
             series: Vec::new(),
-            texts: OnceLock::new(),
             times: RwLock::default(),
         };
         for id in ids {
@@ -253,15 +271,28 @@ impl Block {
             if found.chunks.len() == before {
                 continue;
             }
-            found.pairs.extend_from_slice(&entry.pairs);
-            found.series.push(FoundSeries {
-                id,
-                pairs_end: found.pairs.len(),
-                chunks_end: found.chunks.len(),
-            });
+            pairs.all.extend_from_slice(&entry.pairs);
+            pairs.ends.push(pairs.all.len());
+            found.series.push(FoundSeries { id, chunks_end: found.chunks.len() });
         }
         let found = Arc::new(found);
         Ok((0..found.series.len() as u32).map(|at| BlockSeries { found: Arc::clone(&found), at }).collect())
+    }
+
+    /// How many distinct label pairs.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub(crate) fn pairs(&self) -> Result<u32> {
+        Ok(self.parts()?.index.dictionary().pairs())
+    }
+
+    /// A label pair as it is encoded in a label set; `value` is scratch.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub(crate) fn pair_text(&self, pair: u32, value: &mut Vec<u8>) -> Result<Box<[u8]>> {
+        self.parts()?.index.dictionary().encoded(pair, value).map_err(self.index_corrupt())
     }
 
     /// Label sets of the series that pass all matchers.
@@ -269,7 +300,26 @@ impl Block {
     /// # Errors
     /// `Corrupt`, `Io`.
     pub fn series(self: &Arc<Self>, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Labels>> {
-        self.select(matchers, range)?.iter().map(BlockSeries::labels).collect()
+        let mut pairs = SelectedPairs::default();
+        let found = self.select_pairs(matchers, range, &mut pairs)?;
+        let mut texts: hashbrown::HashMap<u32, Box<[u8]>> = hashbrown::HashMap::new();
+        let (mut bytes, mut value) = (Vec::new(), Vec::new());
+        (0..found.len())
+            .map(|at| {
+                bytes.clear();
+                for &pair in pairs.of(at) {
+                    match texts.get(&pair) {
+                        Some(text) => bytes.extend_from_slice(text),
+                        None => {
+                            let text = self.pair_text(pair, &mut value)?;
+                            bytes.extend_from_slice(&text);
+                            texts.insert(pair, text);
+                        }
+                    }
+                }
+                self.label_set(&bytes)
+            })
+            .collect()
     }
 
     /// Label names of the series that pass all matchers, sorted. The whole block counts, whatever range is asked for.
@@ -594,10 +644,7 @@ impl BlockScan {
             };
             bytes.extend_from_slice(text);
         }
-        Labels::from_encoded(&bytes)
-            .map(Some)
-            .ok_or(CorruptChunk("the labels of a series are not canonical"))
-            .map_err(self.block.index_corrupt())
+        self.block.label_set(&bytes).map(Some)
     }
 
     /// Clears `out` and fills it with all samples of the series that [`BlockScan::next`] went to.
@@ -642,11 +689,8 @@ impl BlockScan {
 /// What one select found, shared by its series.
 struct Found {
     block: Arc<Block>,
-    pairs: Vec<u32>,
     chunks: Vec<ChunkRef>,
     series: Vec<FoundSeries>,
-    /// Texts of the pairs, ready for a label set, by pair id; filled when labels are first asked for.
-    texts: OnceLock<HashMap<u32, Box<[u8]>>>,
     /// Decoded time groups: the next series of the same target needs them again.
     times: RwLock<KeptTimes>,
 }
@@ -663,8 +707,28 @@ const KEPT_TIMES: usize = 1 << 19;
 
 struct FoundSeries {
     id: u32,
-    pairs_end: usize,
     chunks_end: usize,
+}
+
+/// The label pairs of the series that a select found, as numbers of their block.
+#[derive(Debug, Default)]
+pub(crate) struct SelectedPairs {
+    all: Vec<u32>,
+    /// Where those of each series end.
+    ends: Vec<usize>,
+}
+
+impl SelectedPairs {
+    /// Those of all series together.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Those of series `at` of the answer, ascending by name.
+    pub(crate) fn of(&self, at: usize) -> &[u32] {
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.all[start..self.ends[at]]
+    }
 }
 
 /// A series of a block, found by a select.
@@ -691,41 +755,25 @@ impl BlockSeries {
         &self.found.block
     }
 
-    fn before(&self, end: impl Fn(&FoundSeries) -> usize) -> std::ops::Range<usize> {
+    fn chunks(&self) -> &[ChunkRef] {
         let series = &self.found.series;
-        let start = (self.at as usize).checked_sub(1).map_or(0, |before| end(&series[before]));
-        start..end(&series[self.at as usize])
+        let start = (self.at as usize).checked_sub(1).map_or(0, |before| series[before].chunks_end);
+        &self.found.chunks[start..series[self.at as usize].chunks_end]
     }
 
-    /// The series' labels.
+    /// The series' labels. Whoever wants those of many asks [`Block::series`].
     ///
     /// # Errors
     /// `Corrupt`.
     pub fn labels(&self) -> Result<Labels> {
-        let mut bytes = Vec::with_capacity(256);
-        self.encode_labels(&mut bytes)?;
-        Labels::from_encoded(&bytes)
-            .ok_or(CorruptChunk("the labels of a series are not canonical"))
-            .map_err(self.found.block.index_corrupt())
-    }
-
-    /// Appends the series' labels as they are encoded in a label set.
-    ///
-    /// # Errors
-    /// `Corrupt`.
-    pub(crate) fn encode_labels(&self, bytes: &mut Vec<u8>) -> Result<()> {
-        let found = &*self.found;
-        let texts = match found.texts.get() {
-            Some(texts) => texts,
-            None => {
-                let texts = found.read_texts()?;
-                found.texts.get_or_init(|| texts)
-            }
-        };
-        for pair in &found.pairs[self.before(|s| s.pairs_end)] {
-            bytes.extend_from_slice(&texts[pair]);
+        let block = &*self.found.block;
+        let mut reader = block.parts()?.directory.reader();
+        let entry = reader.read(self.id()).map_err(block.index_corrupt())?;
+        let (mut bytes, mut value) = (Vec::with_capacity(256), Vec::new());
+        for &pair in &entry.pairs {
+            bytes.extend_from_slice(&block.pair_text(pair, &mut value)?);
         }
-        Ok(())
+        block.label_set(&bytes)
     }
 
     /// The first time in the series' block.
@@ -742,7 +790,7 @@ impl BlockSeries {
         let (start, end) = (range.start.ms(), range.end.ms());
         let block = &*self.found.block;
         let parts = block.parts()?;
-        for chunk in &self.found.chunks[self.before(|s| s.chunks_end)] {
+        for chunk in self.chunks() {
             let group = &parts.groups[chunk.group as usize];
             if group.first > end || group.last < start {
                 continue;
@@ -783,7 +831,7 @@ impl BlockSeries {
         let mut mix = |value: u64| id = (id ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
         mix(start as u64);
         mix(end as u64);
-        for chunk in &self.found.chunks[self.before(|s| s.chunks_end)] {
+        for chunk in self.chunks() {
             let group = &parts.groups[chunk.group as usize];
             if group.first > end || group.last < start {
                 continue;
@@ -842,20 +890,5 @@ impl Found {
         kept.len += times.len();
         kept.groups.insert(group, times);
         Ok(())
-    }
-
-    fn read_texts(&self) -> Result<HashMap<u32, Box<[u8]>>> {
-        let parts = self.block.parts()?;
-        let dictionary = parts.index.dictionary();
-        let mut distinct = self.pairs.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let mut texts = HashMap::with_capacity(distinct.len());
-        let mut value = Vec::new();
-        for pair in distinct {
-            let text = dictionary.encoded(pair, &mut value).map_err(self.block.index_corrupt())?;
-            texts.insert(pair, text);
-        }
-        Ok(texts)
     }
 }

@@ -1,9 +1,11 @@
 //! The labels of the series that a select found, as numbers of label pairs: they become label sets when somebody asks.
 //!
 //! Series share most of their pairs, so that this takes a sixth of what the label sets take, and groups are found by
-//! comparing numbers.
+//! comparing numbers. The head's series come first, then those of blocks, whose pairs have other numbers but the same texts.
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use model::Labels;
 use model::labels::{encode_pair, iter_encoded};
 use model::seam::Grouped;
@@ -61,6 +63,149 @@ impl NamesBuilder {
     }
 
     pub(crate) fn finish(self) -> Names {
+        self.names
+    }
+}
+
+/// Adds series of blocks to [`Names`].
+pub(crate) struct Joiner {
+    names: Names,
+    /// Positions in `texts`, by text.
+    by_text: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    /// By number of the pair in the block: its position in `texts`, [`UNSEEN`] before it was asked for. A block with many more
+    /// pairs than the series can have uses `few` instead.
+    many: Vec<u32>,
+    few: HashMap<u32, u32>,
+    /// Of each text: a number that stands for its label name.
+    label_names: Vec<u32>,
+    known_names: HashMap<Box<str>, u32>,
+    /// The pairs of the series that [`Joiner::look_at`] was given.
+    current: Vec<u32>,
+}
+
+/// What [`Joiner::look_at`] says of a series.
+pub(crate) struct Looked {
+    /// That its new texts take.
+    pub(crate) bytes: u64,
+    /// Whether no label is there twice.
+    pub(crate) unique: bool,
+}
+
+const UNSEEN: u32 = u32::MAX;
+
+impl Joiner {
+    pub(crate) fn new(names: Names) -> Self {
+        let hasher = DefaultHashBuilder::default();
+        let mut by_text = HashTable::with_capacity(names.texts.len());
+        for (at, text) in names.texts.iter().enumerate() {
+            by_text.insert_unique(hasher.hash_one(text), at as u32, |&at| {
+                hasher.hash_one(&names.texts[at as usize])
+            });
+        }
+        let mut joiner = Self {
+            names,
+            by_text,
+            hasher,
+            many: Vec::new(),
+            few: HashMap::new(),
+            label_names: Vec::new(),
+            known_names: HashMap::new(),
+            current: Vec::new(),
+        };
+        for at in 0..joiner.names.texts.len() {
+            joiner.note_name(at);
+        }
+        joiner
+    }
+
+    fn note_name(&mut self, text: usize) {
+        let name = iter_encoded(&self.names.texts[text]).next().map_or("", |(name, _)| name);
+        let next = self.known_names.len() as u32;
+        self.label_names.push(*self.known_names.entry_ref(name).or_insert(next));
+    }
+
+    /// What comes is of a block with `pairs` label pairs, in which series with `expected` pairs together were found.
+    pub(crate) fn begin(&mut self, pairs: u32, expected: usize) {
+        self.many.clear();
+        self.few.clear();
+        if expected * 8 >= pairs as usize {
+            self.many.resize(pairs as usize, UNSEEN);
+        }
+    }
+
+    /// Looks at the series with these pairs, ascending, whose texts `text` knows.
+    pub(crate) fn look_at<E>(
+        &mut self,
+        pairs: &[u32],
+        mut text: impl FnMut(u32) -> Result<Box<[u8]>, E>,
+    ) -> Result<Looked, E> {
+        self.current.clear();
+        let mut looked = Looked { bytes: 0, unique: true };
+        let mut last = None;
+        for &pair in pairs {
+            let known = match self.many.is_empty() {
+                true => self.few.get(&pair).copied(),
+                false => self.many.get(pair as usize).copied().filter(|&at| at != UNSEEN),
+            };
+            let at = match known {
+                Some(at) => at,
+                None => {
+                    let text = text(pair)?;
+                    looked.bytes += text.len() as u64 + 40;
+                    let at = self.position(text);
+                    match self.many.get_mut(pair as usize) {
+                        Some(slot) => *slot = at,
+                        None => {
+                            self.few.insert(pair, at);
+                        }
+                    }
+                    at
+                }
+            };
+            // Pairs ascend by name, so that those of one name are neighbours.
+            let name = Some(self.label_names[at as usize]);
+            looked.unique &= name != last;
+            last = name;
+            self.current.push(at);
+        }
+        Ok(looked)
+    }
+
+    fn position(&mut self, text: Box<[u8]>) -> u32 {
+        let Self { names: Names { texts, .. }, by_text, hasher, .. } = self;
+        let hash = hasher.hash_one(&text);
+        if let Some(&at) = by_text.find(hash, |&at| texts[at as usize] == text) {
+            return at;
+        }
+        let at = texts.len() as u32;
+        texts.push(text);
+        by_text.insert_unique(hash, at, |&at| hasher.hash_one(&texts[at as usize]));
+        self.note_name(at as usize);
+        at
+    }
+
+    /// The encoded labels of the series that was looked at, in place of what `out` had.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.clear();
+        self.current.iter().for_each(|&at| out.extend_from_slice(&self.names.texts[at as usize]));
+    }
+
+    /// Adds the series that was looked at; gives the bytes that it takes.
+    pub(crate) fn push(&mut self) -> u64 {
+        self.names.pairs.extend_from_slice(&self.current);
+        self.names.ends.push(self.names.pairs.len() as u32);
+        (self.current.len() * 4 + 4) as u64
+    }
+
+    /// How many series there are.
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(crate) fn finish(mut self) -> Names {
+        self.names.pairs.shrink_to_fit();
+        self.names.ends.shrink_to_fit();
         self.names
     }
 }
@@ -170,5 +315,40 @@ mod tests {
             )
         );
         assert_eq!(show(&|_| false), (vec![0; 4], vec!["{}".to_owned()]));
+    }
+
+    #[test]
+    fn series_of_blocks_share_the_texts_of_the_head() {
+        let text = |name: &str, value: &str| {
+            let mut text = Vec::new();
+            encode_pair(&mut text, name, value);
+            Ok::<_, ()>(text.into_boxed_slice())
+        };
+        let block = [("__name__", "up"), ("dc", "b"), ("host", "2"), ("host", "3")];
+        for expected in [0, 100] {
+            let mut joiner = Joiner::new(names(&[&[("__name__", "up"), ("dc", "a"), ("host", "2")]]));
+            joiner.begin(block.len() as u32, expected);
+            for pairs in [[0, 1, 2], [0, 1, 3]] {
+                joiner.look_at(&pairs, |pair| text(block[pair as usize].0, block[pair as usize].1)).unwrap();
+                let mut encoded = Vec::new();
+                joiner.encode(&mut encoded);
+                assert_eq!(Labels::from_encoded(&encoded).unwrap().get("dc"), Some("b"));
+                joiner.push();
+            }
+            let names = joiner.finish();
+            assert_eq!(names.texts.len(), 5);
+            assert_eq!(names.labels(2).to_string(), r#"up{dc="b", host="3"}"#);
+            assert_eq!(names.group(&|name| name == "host").ids, [0, 0, 1]);
+            assert_eq!(names.group(&|name| name == "dc").ids, [0, 1, 1]);
+        }
+        let mut joiner = Joiner::new(Names::default());
+        joiner.begin(block.len() as u32, 4);
+        let mut unique = |pairs: &[u32]| {
+            let looked =
+                joiner.look_at(pairs, |pair| text(block[pair as usize].0, block[pair as usize].1)).unwrap();
+            looked.unique
+        };
+        assert!(unique(&[0, 1, 2]));
+        assert!(!unique(&[0, 2, 3]));
     }
 }

@@ -13,7 +13,7 @@ use super::{Groups, Head, split};
 use crate::error::{Error, Result};
 
 /// So many bytes are charged to a budget at once.
-const CHARGED_AT_ONCE: u64 = 16 << 10;
+pub(crate) const CHARGED_AT_ONCE: u64 = 16 << 10;
 
 /// A group as it was when a query began.
 pub(crate) struct GroupSnapshot {

@@ -121,6 +121,9 @@ impl Dictionary {
     pub(crate) fn encoded(&self, id: u32, value: &mut Vec<u8>) -> Result<Box<[u8]>, CorruptChunk> {
         self.pair(id, value)?;
         let name = self.name_of(id).ok_or(CorruptChunk("a label pair has no name"))?;
+        if value.is_empty() {
+            return Err(CorruptChunk("a label pair has no value"));
+        }
         let mut encoded = Vec::with_capacity(name.name.len() + value.len() + 4);
         model::labels::encode_pair(&mut encoded, &name.name, utf8(value)?);
         Ok(encoded.into())
