@@ -84,6 +84,8 @@ pub struct Metrics {
     pub bucket_blocks_deleted: Counter,
     /// Work with the object store that failed and will be tried again.
     pub bucket_failures: Counter,
+    /// Copies in the object store whose meta file cannot be read.
+    pub bucket_damaged: Gauge,
     /// Copies in the object store.
     pub bucket_blocks: Gauge,
     /// Bytes of the copies in the object store.
@@ -135,6 +137,7 @@ impl Metrics {
             bucket_sent_bytes: Counter::default(),
             bucket_blocks_deleted: Counter::default(),
             bucket_failures: Counter::default(),
+            bucket_damaged: Gauge::default(),
             bucket_blocks: Gauge::default(),
             bucket_blocks_bytes: Gauge::default(),
             bucket_waiting: Gauge::default(),
@@ -208,6 +211,11 @@ impl Metrics {
             "tsdb_bucket_failures",
             "Work with the object store that failed and will be tried again",
             m.bucket_failures,
+        );
+        r.register(
+            "tsdb_bucket_damaged_blocks",
+            "Copies in the object store whose meta file cannot be read",
+            m.bucket_damaged,
         );
         r.register("tsdb_bucket_blocks", "Copies in the object store", m.bucket_blocks);
         r.register_with_unit(

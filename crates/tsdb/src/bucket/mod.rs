@@ -81,6 +81,8 @@ pub(crate) struct Known {
     /// When that was asked; `None`: never yet.
     pub(crate) at: Option<i64>,
     pub(crate) copies: BTreeMap<String, Arc<Remote>>,
+    /// Copies whose meta file cannot be read, and why.
+    pub(crate) damaged: BTreeMap<String, String>,
 }
 
 /// One tenant's part.

@@ -52,16 +52,18 @@ impl Db {
             }
             Err(err) => note("", Err(err)),
         }
-        let (mut copies, mut bytes, mut waiting) = (0, 0, 0);
+        let (mut copies, mut damaged, mut bytes, mut waiting) = (0, 0, 0, 0);
         for tenant in self.all_tenants() {
             let Some(of_tenant) = &tenant.bucket else { continue };
             note(tenant.id.as_str(), tenant.sync(of_tenant, now.ms()));
             let known = Arc::clone(&of_tenant.known.read());
             copies += known.copies.len();
+            damaged += known.damaged.len();
             bytes += known.copies.values().map(|copy| copy.meta.bytes).sum::<u64>();
             waiting += tenant.due_uploads(of_tenant, now.ms()).len();
         }
         bucket.metrics.bucket_blocks.set(copies as i64);
+        bucket.metrics.bucket_damaged.set(damaged as i64);
         bucket.metrics.bucket_blocks_bytes.set(bytes as i64);
         bucket.metrics.bucket_waiting.set(waiting as i64);
         first.map_or(Ok(()), Err)
@@ -404,7 +406,7 @@ impl TenantBucket {
         let mut known = self.known.write();
         let mut copies = known.copies.clone();
         change(&mut copies);
-        *known = Arc::new(Known { at: known.at, copies });
+        *known = Arc::new(Known { at: known.at, copies, damaged: known.damaged.clone() });
     }
 
     /// Lists the tenant's folder and reads meta files that are new. Data that a kill left without one is deleted when it is
@@ -424,19 +426,29 @@ impl TenantBucket {
             }
         }
         let known = Arc::clone(&self.known.read());
-        let mut copies = BTreeMap::new();
+        let (mut copies, mut damaged) = (BTreeMap::new(), BTreeMap::new());
         for (name, (whole, modified)) in folders {
             if whole {
                 let copy = match known.copies.get(&name) {
                     Some(copy) => Arc::clone(copy),
-                    None => Arc::new(self.read_meta(&name)?),
+                    None => match self.read_meta(&name) {
+                        Ok(copy) => Arc::new(copy),
+                        // One bad copy is no reason to leave the others out.
+                        Err(err @ Error::Corrupt { .. }) => {
+                            let err = describe(&err);
+                            tracing::error!(copy = name, error = %err, "a copy in the object store is damaged");
+                            damaged.insert(name, err);
+                            continue;
+                        }
+                        Err(err) => return Err(err),
+                    },
                 };
                 copies.insert(name, copy);
             } else if modified.saturating_add(ORPHAN_MS) < now {
                 client.delete(&self.object(&name, DATA_FILE))?;
             }
         }
-        *self.known.write() = Arc::new(Known { at: Some(now), copies });
+        *self.known.write() = Arc::new(Known { at: Some(now), copies, damaged });
         Ok(())
     }
 }

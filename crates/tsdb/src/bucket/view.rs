@@ -22,6 +22,8 @@ impl Tenant {
         let local = self.blocks.list();
         let (mut remote, mut warnings) = (Vec::new(), Vec::new());
         if let Some(bucket) = &self.bucket {
+            let damaged = Arc::clone(&bucket.known.read());
+            warnings.extend(damaged.damaged.values().map(|err| format!("{MISSING}: {err}")));
             match bucket.visible(&local) {
                 Some(visible) => remote = visible,
                 None => warnings.push(
@@ -76,11 +78,13 @@ impl Readable {
     }
 }
 
+const MISSING: &str = "samples of a damaged block are missing";
+
 /// The warning about a block that cannot be read.
 pub(crate) fn missing(err: &Error) -> String {
     match err {
         Error::ObjectStore { .. } => format!("samples in the object store are missing: {err}"),
-        _ => format!("samples of a damaged block are missing: {err}"),
+        _ => format!("{MISSING}: {err}"),
     }
 }
 

@@ -315,6 +315,36 @@ fn the_store_has_its_own_retention_and_heals() {
 }
 
 #[test]
+fn a_damaged_copy_is_said_and_the_others_are_read() {
+    let (mut world, inner) = (world(), Arc::new(InMemory::new()) as Arc<dyn ObjectStore>);
+    world.config.retention = PromDuration(20 * HOUR);
+    let store = Faulty::new(Arc::clone(&inner));
+    let db = open(&world, &store);
+    let written = write(&world, &db, 60);
+    db.sync_bucket(Timestamp(world.now())).unwrap();
+    db.maintain(Timestamp(world.now())).unwrap();
+    drop(db);
+    let all = copies(&inner);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let meta = Path::from(format!("{}/meta.json", all[0]));
+    let bytes = runtime.block_on(async { inner.get(&meta).await.unwrap().bytes().await.unwrap() });
+    runtime.block_on(inner.put(&meta, bytes.slice(..bytes.len() / 2).into())).unwrap();
+    let db = open(&world, &store);
+    db.sync_bucket(Timestamp(world.now())).unwrap();
+    let names = db.label_values(&world.tenant, "i", &[], ALL, 0).unwrap();
+    assert!(
+        names.warnings[0].contains("damaged") && names.warnings[0].contains(&all[0]),
+        "{:?}",
+        names.warnings
+    );
+    let found = read_a(&world, &db);
+    assert!(!found.is_empty() && found[0].0 > written[0].0, "the others are read");
+    assert_eq!(found.last().map(|one| one.0), written.last().map(|one| one.0));
+    runtime.block_on(inner.put(&meta, bytes.into())).unwrap();
+    assert_eq!(copies(&inner), all, "nothing was deleted");
+}
+
+#[test]
 fn a_store_that_does_not_answer_is_said() {
     let (world, inner) = (world(), Arc::new(InMemory::new()) as Arc<dyn ObjectStore>);
     let store = Faulty::new(Arc::clone(&inner));
