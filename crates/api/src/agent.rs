@@ -15,6 +15,7 @@ use tower_http::compression::CompressionLayer;
 use wire::exposition::Format;
 use wire::exposition::write::{finish, push_family};
 
+use crate::connection::{self, Incoming, Limits};
 use crate::error::{ApiError, ErrorType};
 use crate::reply;
 use crate::server::{Api, Listener};
@@ -48,10 +49,7 @@ struct Agent {
 
 impl Listener {
     /// Serves an agent until it is told to stop.
-    ///
-    /// # Errors
-    /// When the listener breaks.
-    pub async fn serve_agent(self, parts: Parts) -> std::io::Result<()> {
+    pub async fn serve_agent(self, parts: Parts) {
         let Parts { collect, events, path, mut stopping } = parts;
         let agent = Arc::new(Agent { collect, events, path, places: Semaphore::new(MAX_COLLECTIONS) });
         let router = Router::new()
@@ -66,7 +64,7 @@ impl Listener {
             // An error means that the sender is gone: time to stop as well.
             drop(stopping.wait_for(|stopping| *stopping).await);
         };
-        axum::serve(self.listener, router).with_graceful_shutdown(stop).await
+        connection::serve(Incoming::small(self.listener), router, Limits::SMALL, stop).await;
     }
 }
 

@@ -27,6 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use crate::connection::Opening;
 use crate::server::Phase;
 
 /// How often certificate files are looked at.
@@ -209,10 +210,22 @@ async fn connection(
     });
     // What a client does wrong here is its own affair; the reports that came are counted.
     let ended = match tls {
-        None => watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await,
+        None => {
+            watcher
+                .watch(
+                    builder.serve_connection(TokioIo::new(Opening::new(stream, limit)), service).into_owned(),
+                )
+                .await
+        }
         Some(tls) => match tokio::time::timeout(limit, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
-                watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
+                watcher
+                    .watch(
+                        builder
+                            .serve_connection(TokioIo::new(Opening::new(stream, limit)), service)
+                            .into_owned(),
+                    )
+                    .await
             }
             Ok(Err(err)) => return tracing::debug!(error = %err, "a TLS handshake for uploads failed"),
             Err(_) => return tracing::debug!("a TLS handshake for uploads took too long"),

@@ -21,7 +21,7 @@ pub struct WebConfig {
     pub max_body_bytes: usize,
     /// Most connections that are open at once; further clients wait in the kernel's queue, as with Prometheus.
     pub max_connections: usize,
-    /// Requests that take longer are ended.
+    /// Requests that take longer are ended, and connections that are silent for longer are closed.
     pub read_timeout: PromDuration,
     /// When a token is asked for: `off`, `push` (to push data), `write` (to push and to change anything) or `all`.
     pub tokens: TokenMode,
@@ -63,9 +63,12 @@ impl WebConfig {
                 return Err(InvalidField::new("web.external_url", message));
             }
         }
-        for (name, value) in
-            [("web.max_body_bytes", self.max_body_bytes), ("web.max_connections", self.max_connections)]
-        {
+        let read_timeout = usize::try_from(self.read_timeout.ms()).unwrap_or(0);
+        for (name, value) in [
+            ("web.max_body_bytes", self.max_body_bytes),
+            ("web.max_connections", self.max_connections),
+            ("web.read_timeout", read_timeout),
+        ] {
             if value == 0 {
                 return Err(InvalidField::new(name, "0 would refuse every request: give 1 or more"));
             }

@@ -16,6 +16,7 @@ use tower_http::compression::CompressionLayer;
 use wire::exposition::Format;
 use wire::exposition::write::{finish, push_family};
 
+use crate::connection::{self, Incoming, Limits};
 use crate::error::ApiError;
 use crate::server::{Api, Command, CommandRequest, Listener};
 
@@ -44,10 +45,7 @@ struct Alone {
 
 impl Listener {
     /// Serves a vantage point until it is told to stop.
-    ///
-    /// # Errors
-    /// When the listener breaks.
-    pub async fn serve_probe(self, parts: ProbeParts) -> std::io::Result<()> {
+    pub async fn serve_probe(self, parts: ProbeParts) {
         let ProbeParts { prober, registry, commands, mut stopping } = parts;
         let router = Router::new()
             .route("/probe", get(alone))
@@ -61,7 +59,7 @@ impl Listener {
             // An error means that the sender is gone: time to stop as well.
             drop(stopping.wait_for(|stopping| *stopping).await);
         };
-        axum::serve(self.into_inner(), router).with_graceful_shutdown(stop).await
+        connection::serve(Incoming::small(self.into_inner()), router, Limits::SMALL, stop).await;
     }
 }
 

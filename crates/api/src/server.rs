@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{QueryConfig, WebConfig};
-use crate::connection::Incoming;
+use crate::connection::{self, Incoming, Limits};
 use crate::dashboards::Dashboards;
 use crate::fleet::round::ActiveAlert;
 use crate::fleet::{AlertFeed, Fleet, FleetConfig, FleetParts, FleetWatch};
@@ -328,10 +328,7 @@ impl Listener {
     }
 
     /// Serves until the phase is [`Phase::Stopping`], then lets running requests finish.
-    ///
-    /// # Errors
-    /// When the listener breaks.
-    pub async fn serve(self, parts: Parts) -> std::io::Result<()> {
+    pub async fn serve(self, parts: Parts) {
         let api = Api::new(parts);
         let fleet = tokio::spawn(Arc::clone(&api.fleet).run());
         let stopped = Arc::clone(&api);
@@ -341,8 +338,8 @@ impl Listener {
         };
         let (open, waited) = (api.metrics.connections.clone(), api.metrics.connections_waited.clone());
         let incoming = Incoming::new(self.listener, api.web.max_connections, open, waited);
-        let served = axum::serve(incoming, router::router(api)).with_graceful_shutdown(stopping).await;
+        let limits = Limits { head: api.web.read_timeout.to_std(), connection: None };
+        connection::serve(incoming, router::router(api), limits, stopping).await;
         fleet.abort();
-        served
     }
 }

@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use model::{Clock, Timestamp};
 use serde_json::json;
 
+use crate::connection::{self, Incoming, Limits};
 use crate::server::Listener;
 
 /// When each heartbeat that is expected last came.
@@ -45,21 +46,18 @@ pub type Status = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 type Shared = (Arc<Beats>, Status);
 
 /// Serves `/beat/{name}`, `/status` and `/-/healthy` until `stopping` ends.
-///
-/// # Errors
-/// When the listener breaks.
 pub async fn serve(
     listener: Listener,
     beats: Arc<Beats>,
     status: Status,
     stopping: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+) {
     let router = Router::new()
         .route("/beat/{name}", get(beat).post(beat).head(beat))
         .route("/status", get(|State((_, status)): State<Shared>| async move { Json(status()) }))
         .route("/-/healthy", get(|| async { "Healthy.\n" }))
         .with_state((beats, status));
-    axum::serve(listener.into_inner(), router).with_graceful_shutdown(stopping).await
+    connection::serve(Incoming::small(listener.into_inner()), router, Limits::SMALL, stopping).await;
 }
 
 async fn beat(State((beats, _)): State<Shared>, Path(name): Path<String>) -> Response {

@@ -1,12 +1,14 @@
 //! Accepted connections: how many there may be, and request targets that the HTTP library would refuse.
 
+mod opening;
+mod serve;
 mod target;
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use prometheus_client::metrics::counter::Counter;
@@ -15,7 +17,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub(crate) use opening::Opening;
+pub(crate) use serve::{Limits, serve};
 use target::Rewriter;
+
+/// A pause after the system refused a connection, so that it can recover.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Most connections of the small listeners: agents, vantage points, watchers.
+const SMALL: usize = 512;
 
 /// A listener that leaves further clients waiting in the kernel's queue while `web.max_connections` are open, as Prometheus
 /// does.
@@ -31,13 +40,13 @@ impl Incoming {
         let places = Arc::new(Semaphore::new(max_connections.clamp(1, Semaphore::MAX_PERMITS)));
         Self { listener, places, open, waited }
     }
-}
 
-impl axum::serve::Listener for Incoming {
-    type Io = Connection<TcpStream>;
-    type Addr = SocketAddr;
+    /// For what serves little and shows no metrics of its own.
+    pub(crate) fn small(listener: TcpListener) -> Self {
+        Self::new(listener, SMALL, Gauge::default(), Counter::default())
+    }
 
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+    async fn accept(&mut self) -> Connection<TcpStream> {
         let place = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => place,
             Err(_) => {
@@ -46,13 +55,24 @@ impl axum::serve::Listener for Incoming {
                 place.expect("the semaphore is never closed")
             }
         };
-        let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
-        (Connection::new(stream, Some(Place::new(place, self.open.clone()))), address)
+        let place = Place::new(place, self.open.clone());
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => return Connection::new(stream, Some(place)),
+                Err(err) if is_of_the_client(&err) => {}
+                Err(err) => {
+                    tracing::warn!(error = %err, "a connection was not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
     }
+}
 
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.listener.local_addr()
-    }
+/// The client went away before it was accepted.
+fn is_of_the_client(err: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(err.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// A place among the open connections, until it is dropped.

@@ -172,7 +172,6 @@ impl Keeper {
             if let Err(err) = self.round().await {
                 tracing::error!(error = %err.chain(), "a round of the status page failed");
             }
-            self.fill().await;
             let mut every = tokio::time::interval(self.config.interval.to_std());
             every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
@@ -182,9 +181,10 @@ impl Keeper {
                 }
             }
         };
+        // Reading 90 days takes as long as it takes; the page goes on meanwhile.
         tokio::select! {
             () = stop.cancelled() => {}
-            ((), ()) = async { tokio::join!(deliver, rounds) } => {}
+            ((), (), ()) = async { tokio::join!(deliver, rounds, self.fill()) } => {}
         }
     }
 
@@ -443,7 +443,8 @@ impl Keeper {
             ));
         }
         let mut inner = self.inner.lock().await;
-        let mut entries = self.make_room(&mut inner)?;
+        let leaving = self.make_room(&inner)?;
+        let mut entries: Entries = leaving.iter().map(|id| (incident_key(*id), None)).collect();
         let newest = inner.incidents.keys().next_back().copied().unwrap_or(0);
         let id = u64::try_from(now.ms()).unwrap_or(0).max(newest + 1);
         let incident = Incident {
@@ -457,7 +458,11 @@ impl Keeper {
             updates: vec![Update { at_ms: now.ms(), status: new.status, text: new.text }],
         };
         entries.push(entry(incident_key(id), &incident)?);
-        self.keep(&mut inner, incident, entries).await
+        let incident = self.keep(&mut inner, incident, entries).await?;
+        for id in leaving {
+            inner.incidents.remove(&id);
+        }
+        Ok(incident)
     }
 
     /// Says more of an incident.
@@ -529,22 +534,19 @@ impl Keeper {
         Ok(())
     }
 
-    /// Removes the oldest incidents that are over, so that one more fits.
-    fn make_room(&self, inner: &mut Inner) -> Result<Entries, ApiError> {
-        let mut entries = Entries::new();
-        while inner.incidents.len() >= self.config.max_incidents {
-            let over = inner.incidents.values().find(|one| one.resolved_ms.is_some()).map(|one| one.id);
-            let Some(id) = over else {
-                let message = format!(
-                    "{} incidents are open (status_page.max_incidents): resolve some",
-                    self.config.max_incidents
-                );
-                return Err(ApiError::new(ErrorType::Execution, message));
-            };
-            inner.incidents.remove(&id);
-            entries.push((incident_key(id), None));
+    /// The oldest incidents that are over, as many as have to leave so that one more fits.
+    fn make_room(&self, inner: &Inner) -> Result<Vec<u64>, ApiError> {
+        let surplus = (inner.incidents.len() + 1).saturating_sub(self.config.max_incidents);
+        let over = inner.incidents.values().filter(|one| one.resolved_ms.is_some());
+        let leaving: Vec<u64> = over.map(|one| one.id).take(surplus).collect();
+        if leaving.len() < surplus {
+            let message = format!(
+                "{} incidents are open (status_page.max_incidents): resolve some",
+                self.config.max_incidents
+            );
+            return Err(ApiError::new(ErrorType::Execution, message));
         }
-        Ok(entries)
+        Ok(leaving)
     }
 }
 

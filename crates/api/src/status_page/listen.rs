@@ -4,6 +4,7 @@
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -16,12 +17,15 @@ use tokio::sync::watch;
 use tower_http::compression::CompressionLayer;
 
 use super::publish::{Published, Rendered};
-use crate::connection::Incoming;
+use crate::connection::{self, Incoming, Limits};
 use crate::metrics::StatusPageMetrics;
 use crate::server::{ListenError, Listener};
 
 /// Nothing but its own style.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors *; base-uri 'none'; form-action 'none'";
+
+/// Everybody may connect, so nobody keeps a place by silence or by reading slowly.
+const LIMITS: Limits = Limits { head: Duration::from_secs(20), connection: Some(Duration::from_secs(120)) };
 
 /// The page cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -77,12 +81,14 @@ pub async fn serve(
                 // An error means that the sender is gone: time to stop as well.
                 drop(stopping.wait_for(|stop| *stop).await);
             };
-            let served = axum::serve(incoming, router(published, metrics));
+            let served =
+                connection::serve(incoming, router(published, metrics), LIMITS, std::future::pending());
             // Whoever reads slowly is not waited for: there is nothing to lose.
             tokio::select! {
-                served = served => served,
-                () = stopped => Ok(()),
+                () = served => {}
+                () = stopped => {}
             }
+            Ok::<_, std::io::Error>(())
         });
         if let Err(err) = ended {
             tracing::error!(error = %err, "the listener of the status page has ended");

@@ -79,7 +79,7 @@ async fn agent(settings: Settings) -> anyhow::Result<()> {
         }
     }
     stop.send_replace(true);
-    serving.await??;
+    serving.await?;
     Ok(())
 }
 

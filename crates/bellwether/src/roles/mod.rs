@@ -346,7 +346,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     running.ruler.stop().await;
     running.dispatcher.stop(GRACE).await;
     match tokio::time::timeout(GRACE, serving).await {
-        Ok(served) => served.context("the web server ended early")?.context("the web server failed")?,
+        Ok(served) => served.context("the web server ended early")?,
         Err(_) => tracing::warn!("requests that were still running after {GRACE:?} are dropped"),
     }
     growth.abort();

@@ -183,7 +183,7 @@ async fn vantage(settings: Settings) -> anyhow::Result<()> {
         upstream.scraper.shutdown().await;
         upstream.forward.close().await;
     }
-    serving.await??;
+    serving.await?;
     Ok(())
 }
 

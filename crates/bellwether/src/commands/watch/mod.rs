@@ -182,7 +182,7 @@ async fn watch(config: Config) -> anyhow::Result<()> {
     };
     stop.send_replace(true);
     dispatcher.stop(GRACE).await;
-    serving.await.context("the web server ended early")?.context("the web server failed")?;
+    serving.await.context("the web server ended early")?;
     ended
 }
 
