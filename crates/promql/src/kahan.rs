@@ -41,8 +41,8 @@ pub(crate) fn sums(values: &[f64], starts: [usize; LANES], len: usize) -> [(f64,
         }
     };
     if (1..LANES).all(|lane| starts[lane] == starts[0] + lane) {
-        for row in values[starts[0]..starts[0] + len + LANES - 1].array_windows() {
-            add(row);
+        for row in values[starts[0]..starts[0] + len + LANES - 1].windows(LANES) {
+            add(row.try_into().expect("a window has LANES values"));
         }
     } else {
         let windows = starts.map(|start| &values[start..start + len]);
