@@ -213,22 +213,27 @@ impl Group {
                 alerts.push(Arc::new(Alert { ends_at: Timestamp::MAX, ..Alert::clone(alert) }));
             }
         }
-        alerts.sort_by(|a, b| in_order(a, b));
+        let alerts = in_order(alerts, |alert| alert);
         self.on_its_way = Some(resolved);
         let deadline = now + interval.max(MIN_TIMEOUT_MS);
         vec![Effect::Flush(Flush { alerts, now, deadline }), wake]
     }
 }
 
-/// The order of a notification's alerts: by `job`, then `instance` (alerts without one come after those with), then
-/// [`before`].
-pub(crate) fn in_order(a: &Alert, b: &Alert) -> Ordering {
-    fn key<'a>(alert: &'a Alert, name: &str) -> (bool, &'a str) {
-        let value = alert.labels.get(name);
-        (value.is_none(), value.unwrap_or_default())
+/// A notification's alerts in their order: by `job`, then `instance` (alerts without one come after those with), then
+/// [`before`]. The two labels are looked up once for each alert.
+pub(crate) fn in_order<T>(items: Vec<T>, alert: impl Fn(&T) -> &Alert) -> Vec<T> {
+    fn value<'a>(labels: &'a Labels, name: &str) -> (bool, &'a str) {
+        labels.get(name).map_or((true, ""), |value| (false, value))
     }
-    let by_name = ["job", "instance"].map(|name| key(a, name).cmp(&key(b, name)));
-    by_name.into_iter().fold(Ordering::Equal, Ordering::then).then_with(|| before(&a.labels, &b.labels))
+    let held: Vec<Labels> = items.iter().map(|item| alert(item).labels.clone()).collect();
+    let keyed = held.iter().enumerate();
+    let mut keyed: Vec<_> = keyed
+        .map(|(place, labels)| ([value(labels, "job"), value(labels, "instance")], labels, place))
+        .collect();
+    keyed.sort_by(|(a, a_labels, _), (b, b_labels, _)| a.cmp(b).then_with(|| before(a_labels, b_labels)));
+    let mut slots: Vec<Option<T>> = items.into_iter().map(Some).collect();
+    keyed.into_iter().filter_map(|(_, _, place)| slots.get_mut(place)?.take()).collect()
 }
 
 /// Alertmanager's order of label sets: shorter first; at the first name that only one of two has, the one without it; at

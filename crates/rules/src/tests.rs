@@ -707,6 +707,18 @@ async fn a_reload_soon_after_a_start_does_not_lose_what_is_to_be_restored() {
 }
 
 #[tokio::test]
+async fn failures_name_the_test_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.yml");
+    std::fs::write(&path, "tests: []\nfoo: 1\n").unwrap();
+    let missing = folder.path().join("missing.yml");
+    let report = unit_test::run(&[&path, &missing], &unit_test::TestOptions::default()).await;
+    let (_, errors) = report.text();
+    let named = |path: &std::path::Path, rest: &str| errors.contains(&format!("{}{rest}", path.display()));
+    assert!(named(&path, ":2:1: unknown field `foo`") && named(&missing, ": No such file"), "{errors}");
+}
+
+#[tokio::test]
 async fn tests_say_what_is_wrong() {
     let options = unit_test::TestOptions::default();
     let run = async |test: &str| {

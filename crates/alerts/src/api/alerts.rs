@@ -262,7 +262,7 @@ pub fn groups(dispatcher: &Dispatcher, query: &AlertQuery) -> Result<Vec<ShownGr
     });
     all.sort_by(|a, b| before(&a.labels, &b.labels).then_with(|| a.receiver.cmp(&b.receiver)));
     for group in &mut all {
-        group.alerts.sort_by(|a, b| in_order(&a.alert, &b.alert));
+        group.alerts = in_order(std::mem::take(&mut group.alerts), |shown| &shown.alert);
     }
     Ok(all)
 }

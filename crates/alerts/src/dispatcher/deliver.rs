@@ -201,6 +201,9 @@ impl Inner {
             // Half as much more or less, so that many groups do not knock at once.
             let jitter = pause / 2 + self.draw() % pause;
             let wait = Duration::from_millis(jitter).max(failure.after.unwrap_or_default());
+            if let Some(after) = failure.after {
+                way.pace.hold(after);
+            }
             if !failure.retry || Instant::now() + wait >= deadline {
                 self.metrics.notifications_failed.get_or_create(&label).inc();
                 self.note_all(vec![event(Kind::GivenUp, detail)]).await;

@@ -33,51 +33,56 @@ const VERSION: i64 = 1;
 /// An answer has at most so many events.
 pub const MAX_ANSWER: usize = 10_000;
 
-/// What kind of event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// An alert began to fire.
-    Firing,
-    /// An alert resolved.
-    Resolved,
-    /// An alert joined a group.
-    Grouped,
-    /// An alert was kept back: silenced, inhibited or outside the hours.
-    Suppressed,
-    /// An attempt succeeded.
-    Delivered,
-    /// An attempt failed.
-    AttemptFailed,
-    /// A notification was given up.
-    GivenUp,
-    /// A silence was made, changed or ended.
-    Silence,
-    /// A receiver was tried out.
-    Test,
-    /// The configuration was loaded or refused.
-    Config,
-    /// Something was refused because of a bound.
-    Shed,
+/// Kinds with the names that they have in JSON and in the file.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal),* $(,)?) => {
+        /// What kind of event.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl Kind {
+            const NAMES: &[&str] = &[$($name),*];
+
+            /// As in JSON and in the file.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+
+            /// The name that a newer or older version has written, if this one knows it.
+            fn known(name: &str) -> &'static str {
+                Self::NAMES.iter().find(|known| **known == name).copied().unwrap_or("unknown")
+            }
+        }
+    };
 }
 
-impl Kind {
-    /// As in JSON and in the file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Firing => "firing",
-            Self::Resolved => "resolved",
-            Self::Grouped => "grouped",
-            Self::Suppressed => "suppressed",
-            Self::Delivered => "delivered",
-            Self::AttemptFailed => "attempt_failed",
-            Self::GivenUp => "given_up",
-            Self::Silence => "silence",
-            Self::Test => "test",
-            Self::Config => "config",
-            Self::Shed => "shed",
-        }
-    }
+kinds! {
+    /// An alert began to fire.
+    Firing = "firing",
+    /// An alert resolved.
+    Resolved = "resolved",
+    /// An alert joined a group.
+    Grouped = "grouped",
+    /// An alert was kept back: silenced, inhibited or outside the hours.
+    Suppressed = "suppressed",
+    /// An attempt succeeded.
+    Delivered = "delivered",
+    /// An attempt failed.
+    AttemptFailed = "attempt_failed",
+    /// A notification was given up.
+    GivenUp = "given_up",
+    /// A silence was made, changed or ended.
+    Silence = "silence",
+    /// A receiver was tried out.
+    Test = "test",
+    /// The configuration was loaded or refused.
+    Config = "config",
+    /// Something was refused because of a bound.
+    Shed = "shed",
 }
 
 /// One event.
@@ -460,7 +465,7 @@ impl History {
                 take(&Seen {
                     id: row.get(7)?,
                     at: Timestamp(row.get(0)?),
-                    kind: known_kind(text(1)?),
+                    kind: Kind::known(text(1)?),
                     fingerprint: text(2)?,
                     alertname: text(3)?,
                     group_key: text(4)?,
@@ -582,24 +587,6 @@ fn set_aside(path: &Path) -> Result<PathBuf, Error> {
 /// When a damaged file was found: only a name and the first event of its successor.
 fn aside_time() -> Timestamp {
     model::Clock::now(&model::time::SystemClock)
-}
-
-fn known_kind(text: &str) -> &'static str {
-    use Kind::*;
-    let all = [
-        Firing,
-        Resolved,
-        Grouped,
-        Suppressed,
-        Delivered,
-        AttemptFailed,
-        GivenUp,
-        Silence,
-        Test,
-        Config,
-        Shed,
-    ];
-    all.into_iter().map(Kind::as_str).find(|kind| *kind == text).unwrap_or("unknown")
 }
 
 #[cfg(unix)]

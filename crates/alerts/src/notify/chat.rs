@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::cut::cut_json;
 use super::http::json as json_request;
 use super::{Attempt, Failure, cut_bytes, cut_chars, secret, sender, set, url_of};
 use crate::config::receiver;
@@ -21,12 +22,17 @@ sender!(Googlechat, receiver::Googlechat);
 
 /// Slack cuts attachments' titles here, in characters.
 const SLACK_TITLE: usize = 1024;
+/// Slack cuts or refuses longer messages, in characters.
+const SLACK_TEXT: usize = 40_000;
 /// Discord refuses more, in characters.
 const DISCORD_TITLE: usize = 256;
 const DISCORD_TEXT: usize = 4096;
 const DISCORD_CONTENT: usize = 2000;
-/// Teams refuses more, in bytes of the whole message; the rest of the card needs some.
-const TEAMS_TEXT: usize = 24 << 10;
+const DISCORD_USERNAME: usize = 80;
+/// Teams refuses more, in bytes of the whole message.
+const TEAMS_MESSAGE: usize = 28_000;
+/// A title takes no more of it.
+const TEAMS_TITLE: usize = 1024;
 /// Webex refuses more, in bytes.
 const WEBEX_TEXT: usize = 7439;
 /// Google Chat refuses more, in bytes.
@@ -51,7 +57,7 @@ impl Slack {
             ("footer", &s.footer),
             ("color", &s.color),
         ] {
-            set(&mut attachment, name, text(setting)?);
+            set(&mut attachment, name, cut_chars(&text(setting)?, SLACK_TEXT));
         }
         let markdown = ["fallback", "pretext", "text"].map(String::from).to_vec();
         attachment
@@ -98,7 +104,7 @@ impl Slack {
             ("icon_url", &s.icon_url),
             ("text", &s.message_text),
         ] {
-            set(&mut body, name, text(setting)?);
+            set(&mut body, name, cut_chars(&text(setting)?, SLACK_TEXT));
         }
         if s.link_names {
             body.insert("link_names".into(), true.into());
@@ -281,7 +287,7 @@ impl Discord {
         let color = if n.data.status == "firing" { 0x00c6_2828 } else { 0x002e_7d32 };
         let mut body = Map::new();
         set(&mut body, "content", cut_chars(&text(&s.content)?, DISCORD_CONTENT));
-        set(&mut body, "username", text(&s.username)?);
+        set(&mut body, "username", cut_chars(&text(&s.username)?, DISCORD_USERNAME));
         set(&mut body, "avatar_url", text(&s.avatar_url)?);
         let embed = json!({
             "title": cut_chars(&text(&s.title)?, DISCORD_TITLE),
@@ -298,11 +304,12 @@ impl Msteams {
         let (s, text) = (&self.section, |t: &str| self.renderer.text(t, &n.data));
         let url = url_of(&s.webhook_url, &s.webhook_url_file).await?;
         let color = if n.data.status == "firing" { "c62828" } else { "2e7d32" };
-        let body = json!({
+        let mut body = json!({
             "@context": "http://schema.org/extensions", "type": "MessageCard",
-            "title": text(&s.title)?, "summary": text(&s.summary)?,
-            "text": cut_bytes(&text(&s.text)?, TEAMS_TEXT), "themeColor": color,
+            "title": cut_json(&text(&s.title)?, TEAMS_TITLE), "summary": cut_json(&text(&s.summary)?, TEAMS_TITLE),
+            "text": "", "themeColor": color,
         });
+        body["text"] = cut_json(&text(&s.text)?, TEAMS_MESSAGE.saturating_sub(body.to_string().len())).into();
         let request = json_request(httpc::Method::POST, &url, &body, &[])?;
         let answer = self.http.exchange(request).await?;
         // Connectors say 200 and tell of a limit in the text.
@@ -318,7 +325,7 @@ impl Msteamsv2 {
         let (s, text) = (&self.section, |t: &str| self.renderer.text(t, &n.data));
         let url = url_of(&s.webhook_url, &s.webhook_url_file).await?;
         let color = if n.data.status == "firing" { "Attention" } else { "Good" };
-        let body = json!({
+        let mut body = json!({
             "type": "message",
             "attachments": [{
                 "contentType": "application/vnd.microsoft.card.adaptive",
@@ -328,14 +335,16 @@ impl Msteamsv2 {
                     "type": "AdaptiveCard",
                     "version": "1.2",
                     "body": [
-                        { "type": "TextBlock", "text": text(&s.title)?, "weight": "Bolder", "size": "Medium",
+                        { "type": "TextBlock", "text": cut_json(&text(&s.title)?, TEAMS_TITLE), "weight": "Bolder", "size": "Medium",
                           "wrap": true, "style": "heading", "color": color },
-                        { "type": "TextBlock", "text": cut_bytes(&text(&s.text)?, TEAMS_TEXT), "wrap": true },
+                        { "type": "TextBlock", "text": "", "wrap": true },
                     ],
                     "msteams": { "width": "Full" },
                 },
             }],
         });
+        let left = TEAMS_MESSAGE.saturating_sub(body.to_string().len());
+        body["attachments"][0]["content"]["body"][1]["text"] = cut_json(&text(&s.text)?, left).into();
         self.http.post_json(&url, &body, &[]).await
     }
 }

@@ -26,7 +26,7 @@ pub struct Answer {
     pub status: u16,
     /// The body, as far as it was read.
     pub body: String,
-    /// The header `Retry-After` in seconds.
+    /// How long the service wants to be left alone.
     pub retry_after: Option<Duration>,
 }
 
@@ -58,13 +58,15 @@ impl Http {
         };
         let response = self.client.send(request).await.map_err(failed)?;
         let status = response.status().as_u16();
-        let retry_after = response.header("retry-after").and_then(|text| text.trim().parse().ok());
+        let header = |name| response.header(name).map(str::to_owned);
+        let (retry_after, date) = (header("retry-after"), header("date"));
         let body = match response.bytes(MAX_ANSWER_BYTES).await {
             Ok(body) => String::from_utf8_lossy(&body).into_owned(),
             // The status is what counts; an answer that is too long or breaks off does not undo it.
             Err(err) => hide_path(&err.chain(), &url),
         };
-        Ok(Answer { status, body, retry_after: retry_after.map(Duration::from_secs) })
+        let retry_after = patience(retry_after.as_deref(), date.as_deref(), &body);
+        Ok(Answer { status, body, retry_after })
     }
 
     /// Sends and judges the status.
@@ -164,6 +166,24 @@ impl Answer {
     }
 }
 
+/// How long the service wants to be left alone: `Retry-After` in seconds, or as a date against its own `Date`; else what
+/// Discord (`retry_after`) and Telegram (`parameters.retry_after`) say in the body, in seconds.
+fn patience(retry_after: Option<&str>, date: Option<&str>, body: &str) -> Option<Duration> {
+    let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
+    if let Some(text) = retry_after.map(str::trim) {
+        if let Ok(number) = text.parse() {
+            return seconds(number);
+        }
+        let parse = jiff::fmt::rfc2822::DateTimeParser::new();
+        let read = |text: &str| parse.parse_timestamp(text.trim()).ok();
+        if let (Some(until), Some(now)) = (read(text), date.and_then(read)) {
+            return seconds(until.duration_since(now).as_secs_f64().max(0.0));
+        }
+    }
+    let said: serde_json::Value = serde_json::from_str(body).ok()?;
+    seconds(said["retry_after"].as_f64().or_else(|| said["parameters"]["retry_after"].as_f64())?)
+}
+
 /// Chat webhooks carry their secret in the path.
 fn hide_path(message: &str, url: &httpc::Url) -> String {
     let mut hidden = message.to_owned();
@@ -173,4 +193,36 @@ fn hide_path(message: &str, url: &httpc::Url) -> String {
         }
     }
     hidden
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_read_as_services_ask_for_it() {
+        let check = |retry_after, date, body, expected: Option<f64>| {
+            assert_eq!(
+                patience(retry_after, date, body),
+                expected.map(Duration::from_secs_f64),
+                "{retry_after:?} {body}"
+            );
+        };
+        check(Some(" 7"), None, "", Some(7.0));
+        check(Some("0.5"), None, "", Some(0.5));
+        let date = Some("Tue, 24 Nov 2026 10:00:00 GMT");
+        check(Some("Tue, 24 Nov 2026 10:01:30 GMT"), date, "", Some(90.0));
+        check(Some("Tue, 24 Nov 2026 09:00:00 GMT"), date, "", Some(0.0));
+        check(Some("Tue, 24 Nov 2026 10:01:30 GMT"), None, "", None);
+        check(
+            None,
+            None,
+            r#"{"message":"You are being rate limited.","retry_after":0.75,"global":false}"#,
+            Some(0.75),
+        );
+        check(None, None, r#"{"ok":false,"parameters":{"retry_after":35}}"#, Some(35.0));
+        for nonsense in ["-1", "soon", "NaN", "1e300"] {
+            check(Some(nonsense), date, "<html>", None);
+        }
+    }
 }

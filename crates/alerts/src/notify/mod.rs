@@ -6,6 +6,7 @@
 
 pub mod chat;
 pub(crate) mod cooldown;
+pub(crate) mod cut;
 pub mod email;
 pub mod exec;
 pub mod http;
@@ -26,6 +27,7 @@ use httpc::Secret;
 use model::InvalidField;
 use model::seam::{BoxFuture, StateStore};
 
+pub(crate) use self::cut::{cut_bytes, cut_chars};
 use crate::config::value::{HttpUrl, SecretUrl};
 use crate::config::{Config, Settings};
 use crate::error::Error;
@@ -252,26 +254,4 @@ pub(crate) async fn secret(inline: &Secret, file: &Path) -> Result<String, Failu
         .await
         .map_err(|err| Failure::transient(format!("cannot read the secret file {file:?}: {err}")))?;
     Ok(text.trim().to_owned())
-}
-
-/// At most `max` characters; an ellipsis says that something was cut.
-pub(crate) fn cut_chars(text: &str, max: usize) -> String {
-    if text.chars().count() <= max {
-        return text.to_owned();
-    }
-    let mut cut: String = text.chars().take(max.saturating_sub(1)).collect();
-    cut.push('…');
-    cut
-}
-
-/// At most `max` bytes, on a character's boundary; an ellipsis says that something was cut.
-pub(crate) fn cut_bytes(text: &str, max: usize) -> String {
-    if text.len() <= max {
-        return text.to_owned();
-    }
-    let mut end = max.saturating_sub('…'.len_utf8());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}…", text.get(..end).unwrap_or_default())
 }

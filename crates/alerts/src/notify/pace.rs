@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 /// At least one notification is sent in such a time, whatever the service takes to answer.
 pub const QUANTUM: Duration = Duration::from_millis(100);
+/// A service that wants to be left alone for longer is asked again after this: it may have said so by mistake.
+pub const HELD_MOST: Duration = Duration::from_secs(60);
 /// No way of a receiver has more on their way.
 const MAX_AT_ONCE: u32 = 64;
 
@@ -29,6 +31,8 @@ struct State {
     begun: VecDeque<Instant>,
     /// How long the service takes, smoothed.
     latency: Duration,
+    /// Nobody has a turn before.
+    held_until: Option<Instant>,
 }
 
 impl State {
@@ -45,6 +49,11 @@ impl Pace {
     pub async fn turn(&self) -> Turn<'_> {
         loop {
             let freed = self.freed.notified();
+            let held = self.state().held_until.filter(|until| *until > Instant::now());
+            if let Some(until) = held {
+                tokio::time::sleep_until(until).await;
+                continue;
+            }
             {
                 let mut state = self.state();
                 let now = Instant::now();
@@ -58,6 +67,13 @@ impl Pace {
                 continue;
             }
         }
+    }
+
+    /// The service wants to be left alone for so long, by everybody: nobody has a turn until then, [`HELD_MOST`] at most.
+    pub fn hold(&self, wait: Duration) {
+        let until = Instant::now() + wait.min(HELD_MOST);
+        let mut state = self.state();
+        state.held_until = Some(state.held_until.map_or(until, |before| before.max(until)));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -109,6 +125,19 @@ mod tests {
         tasks.join_all().await;
         let most = *most.lock().unwrap();
         (started.elapsed(), most)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_wants_to_be_left_alone_is() {
+        let pace = Pace::default();
+        let started = Instant::now();
+        pace.hold(Duration::from_secs(7));
+        pace.hold(Duration::from_secs(2));
+        drop(pace.turn().await);
+        assert_eq!(started.elapsed(), Duration::from_secs(7));
+        pace.hold(Duration::from_secs(86_400));
+        drop(pace.turn().await);
+        assert_eq!(started.elapsed(), Duration::from_secs(7) + HELD_MOST);
     }
 
     #[tokio::test(start_paused = true)]

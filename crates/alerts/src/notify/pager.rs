@@ -6,6 +6,7 @@
 use httpc::Method;
 use serde_json::{Map, Value, json};
 
+use super::cut::{cut_details, cut_shares};
 use super::http::{json as json_request, request};
 use super::{Attempt, cut_chars, secret, sender, set, url_of_http, webhook};
 use crate::config::receiver;
@@ -25,6 +26,17 @@ const PAGERDUTY_V1: &str = "https://events.pagerduty.com/generic/2010-04-15/crea
 /// Opsgenie cuts here, in characters.
 const OPSGENIE_MESSAGE: usize = 130;
 const OPSGENIE_DESCRIPTION: usize = 15_000;
+/// Opsgenie refuses more, in characters: of the details in all, of the note, of the entity, of the source.
+const OPSGENIE_DETAILS: usize = 8000;
+const OPSGENIE_NOTE: usize = 25_000;
+const OPSGENIE_ENTITY: usize = 512;
+const OPSGENIE_SOURCE: usize = 100;
+/// Opsgenie refuses more: tags, actions, and characters of each.
+const OPSGENIE_TAGS: usize = 20;
+const OPSGENIE_ACTIONS: usize = 10;
+const OPSGENIE_TAG: usize = 50;
+/// incident.io refuses more, in bytes of the whole event.
+const INCIDENTIO_EVENT: usize = 512_000;
 /// VictorOps refuses more, in characters.
 const VICTOROPS_TEXT: usize = 20_480;
 
@@ -46,6 +58,7 @@ impl Pagerduty {
                 body["client"] = text(&s.client)?.into();
                 body["client_url"] = text(&s.client_url)?.into();
             }
+            cut_details(&mut body, "/details", PAGERDUTY_EVENT);
             return self.http.post_json(url, &body, &[]).await;
         }
         let severity = text(&s.severity)?;
@@ -77,10 +90,7 @@ impl Pagerduty {
         }
         body["images"] = images.into();
         body["links"] = links.into();
-        if body.to_string().len() > PAGERDUTY_EVENT {
-            body["payload"]["custom_details"] =
-                json!({ "error": "the details were dropped because the event would be larger than 512 kB" });
-        }
+        cut_details(&mut body, "/payload/custom_details", PAGERDUTY_EVENT);
         self.http.post_json(url, &body, &[]).await
     }
 }
@@ -92,7 +102,7 @@ impl Opsgenie {
         let key = secret(&s.api_key, &s.api_key_file).await?;
         let authorization = format!("GenieKey {}", text(&key)?);
         let headers = [("Authorization", authorization.as_str())];
-        let (alias, source) = (n.hash(), text(&s.source)?);
+        let (alias, source) = (n.hash(), cut_chars(&text(&s.source)?, OPSGENIE_SOURCE));
         if n.data.status == "resolved" {
             let url = format!("{base}/v2/alerts/{alias}/close?identifierType=alias");
             return self.http.post_json(&url, &json!({ "source": source }), &headers).await;
@@ -125,19 +135,23 @@ impl Opsgenie {
             set(&mut out, "type", kind);
             responders.push(Value::Object(out));
         }
-        let list = |joined: String| -> Vec<String> {
-            joined.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect()
+        let list = |joined: String, max| -> Vec<String> {
+            let items = joined.split(',').map(str::trim).filter(|one| !one.is_empty());
+            items.take(max).map(|one| cut_chars(one, OPSGENIE_TAG)).collect()
         };
         let mut body = Map::new();
         body.insert("alias".into(), alias.as_str().into());
-        body.insert("details".into(), details.into());
+        body.insert("details".into(), cut_shares(details, OPSGENIE_DETAILS).into());
         set(&mut body, "message", message.clone());
         set(&mut body, "description", description.clone());
         set(&mut body, "source", source);
-        for (name, setting) in [("note", &s.note), ("priority", &s.priority), ("entity", &s.entity)] {
-            set(&mut body, name, text(setting)?);
-        }
-        for (name, items) in [("tags", list(text(&s.tags)?)), ("actions", list(text(&s.actions)?))] {
+        set(&mut body, "note", cut_chars(&text(&s.note)?, OPSGENIE_NOTE));
+        set(&mut body, "priority", text(&s.priority)?);
+        set(&mut body, "entity", cut_chars(&text(&s.entity)?, OPSGENIE_ENTITY));
+        let (tags, actions) = (text(&s.tags)?, text(&s.actions)?);
+        for (name, items) in
+            [("tags", list(tags, OPSGENIE_TAGS)), ("actions", list(actions, OPSGENIE_ACTIONS))]
+        {
             if !items.is_empty() {
                 body.insert(name.into(), items.into());
             }
@@ -186,7 +200,15 @@ impl Incidentio {
         let s = &self.section;
         let url = url_of_http(&s.url, &s.url_file).await?;
         let token = secret(&s.alert_source_token, &s.alert_source_token_file).await?;
-        let mut body = webhook::body(n, usize::try_from(s.max_alerts).unwrap_or(usize::MAX))?;
+        let mut most = match usize::try_from(s.max_alerts).unwrap_or(usize::MAX) {
+            0 => n.data.alerts.0.len(),
+            max => max.min(n.data.alerts.0.len()),
+        };
+        let mut body = webhook::body(n, most)?;
+        while body.len() > INCIDENTIO_EVENT && most > 1 {
+            most /= 2;
+            body = webhook::body(n, most)?;
+        }
         if !s.metadata.is_empty() {
             let mut message: Value =
                 serde_json::from_slice(&body).map_err(|err| super::Failure::permanent(err.to_string()))?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use httpc::Method;
 use serde_json::{Map, Value, json};
 
+use super::cut::{cut_html, cut_utf16};
 use super::http::{Http, form, request};
 use super::{Attempt, Failure, Sender, cut_chars, secret, sender, set};
 use crate::config::receiver;
@@ -20,7 +21,7 @@ sender!(Pushover, receiver::Pushover);
 sender!(Twilio, receiver::Twilio);
 sender!(Ntfy, receiver::Ntfy);
 
-/// Telegram refuses more, in characters.
+/// Telegram refuses more, in UTF-16 units.
 const TELEGRAM_TEXT: usize = 4096;
 /// Pushover refuses more, in characters.
 const PUSHOVER_TITLE: usize = 250;
@@ -50,16 +51,22 @@ impl Telegram {
                 .map_err(|_| Failure::permanent("chat_id_file does not hold a whole number"))?,
             id => id,
         };
-        let text = if s.parse_mode == "HTML" {
-            self.renderer.html(&s.message, &n.data)?
+        let html = s.parse_mode == "HTML";
+        let (whole, text) = if html {
+            let whole = self.renderer.html(&s.message, &n.data)?;
+            let text = cut_html(&whole, TELEGRAM_TEXT);
+            (whole, text)
         } else {
-            self.renderer.text(&s.message, &n.data)?
+            let whole = self.renderer.text(&s.message, &n.data)?;
+            let text = cut_utf16(&whole, TELEGRAM_TEXT);
+            (whole, text)
         };
         let mut body = json!({
-            "chat_id": chat, "text": cut_chars(&text, TELEGRAM_TEXT),
+            "chat_id": chat, "text": text,
             "disable_notification": s.disable_notifications, "link_preview_options": { "is_disabled": true },
         });
-        if !s.parse_mode.is_empty() {
+        // Markdown that was cut may end inside bold text or a link, which is refused: it goes as it stands.
+        if !s.parse_mode.is_empty() && (html || whole == text) {
             body["parse_mode"] = s.parse_mode.as_str().into();
         }
         if s.message_thread_id != 0 {
@@ -75,8 +82,10 @@ impl Pushover {
         let (s, text) = (&self.section, |t: &str| self.renderer.text(t, &n.data));
         let user = text(&secret(&s.user_key, &s.user_key_file).await?)?;
         let token = text(&secret(&s.token, &s.token_file).await?)?;
-        let message = if s.html { self.renderer.html(&s.message, &n.data)? } else { text(&s.message)? };
-        let message = cut_chars(message.trim(), PUSHOVER_MESSAGE);
+        let message = match s.html {
+            true => cut_html(self.renderer.html(&s.message, &n.data)?.trim(), PUSHOVER_MESSAGE),
+            false => cut_chars(text(&s.message)?.trim(), PUSHOVER_MESSAGE),
+        };
         let title = cut_chars(&text(&s.title)?, PUSHOVER_TITLE);
         let url = cut_chars(&text(&s.url)?, PUSHOVER_URL);
         let url_title = cut_chars(&text(&s.url_title)?, PUSHOVER_URL_TITLE);
@@ -223,6 +232,10 @@ impl Wechat {
             Some(40014 | 42001) => {
                 *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 Err(Failure::transient("WeChat's access token has expired"))
+            }
+            // Busy, too many messages, too many requests at once.
+            Some(-1 | 45009 | 45033) => {
+                Err(Failure::transient(format!("WeChat asks for patience: {}", answer.body)))
             }
             _ => Err(Failure::permanent(format!("WeChat refused: {}", answer.body))),
         }

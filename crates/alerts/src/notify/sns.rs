@@ -11,7 +11,7 @@ use model::seam::BoxFuture;
 use ring::{digest, hmac};
 
 use super::http::{Http, form, request};
-use super::{Attempt, Failure, Sender, cut_bytes, cut_chars};
+use super::{Attempt, Failure, Sender, cut_bytes};
 use crate::config::receiver;
 use crate::error::Error;
 use crate::message::Notification;
@@ -21,7 +21,7 @@ use crate::render::Renderer;
 const SMS_BYTES: usize = 1600;
 /// Any other message is cut here, in bytes.
 const MESSAGE_BYTES: usize = 256 << 10;
-/// Subjects are refused when longer, in characters.
+/// Subjects are refused when they are not shorter, in characters.
 const SUBJECT_CHARS: usize = 100;
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
@@ -80,7 +80,11 @@ impl Sns {
         let limit = if phone.is_empty() { MESSAGE_BYTES } else { SMS_BYTES };
         let message = cut_bytes(&full, limit);
         let message = if message.trim().is_empty() { "(no details)".to_owned() } else { message };
-        let subject = cut_chars(&text(&s.subject)?.replace(['\r', '\n'], " "), SUBJECT_CHARS);
+        let mut subject = text(&s.subject)?.replace(char::is_control, " ");
+        if subject.chars().count() >= SUBJECT_CHARS {
+            // Not an ellipsis: subjects go into mail headers.
+            subject = subject.chars().take(SUBJECT_CHARS - 4).chain("...".chars()).collect();
+        }
         let mut attributes: Vec<(String, String)> = vec![];
         for (name, value) in &s.attributes {
             attributes.push((text(name)?, text(value)?));

@@ -173,6 +173,98 @@ async fn requests_are_what_the_services_document() {
     }
 }
 
+/// Sections whose texts are longer than the service takes, and what must hold of the request. A label of the alert has 6000
+/// characters.
+const LONG: &[(&str, Check)] = &[
+    ("msteams_configs: [{webhook_url: 'URL/t', text: 'QUOTED'}]", |b| {
+        b.text.len() <= 28_000 && b.json["text"].as_str().unwrap().ends_with('…')
+    }),
+    ("msteamsv2_configs: [{webhook_url: 'URL/t', title: 'QUOTED', text: 'QUOTED'}]", |b| {
+        let blocks = &b.json["attachments"][0]["content"]["body"];
+        b.text.len() <= 28_000 && [0, 1].iter().all(|at| blocks[at]["text"].as_str().unwrap().ends_with('…'))
+    }),
+    ("telegram_configs: [{api_url: 'URL', bot_token: k, chat_id: 1, message: '<b>MANY</b>'}]", |b| {
+        chars(&b.json["text"]) <= 4096 && b.json["text"].as_str().unwrap().ends_with("…</b>")
+    }),
+    (
+        "telegram_configs: [{api_url: 'URL', bot_token: k, chat_id: 1, parse_mode: MarkdownV2, message: '*MANY*'}]",
+        |b| chars(&b.json["text"]) <= 4096 && b.json["parse_mode"].is_null(),
+    ),
+    (
+        "telegram_configs: [{api_url: 'URL', bot_token: k, chat_id: 1, parse_mode: MarkdownV2, message: '*short*'}]",
+        |b| b.json["parse_mode"] == "MarkdownV2",
+    ),
+    (
+        "opsgenie_configs: [{api_url: 'URL/', api_key: k, source: MANY, note: MANY, entity: MANY, details: {a: MANY, b: MANY}, tags: 'MANY,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20', actions: '1,2,3,4,5,6,7,8,9,10,11'}]",
+        |b| {
+            let details = b.json["details"].as_object().unwrap();
+            let all: usize = details.iter().map(|(name, text)| name.len() + chars(text)).sum();
+            let (tags, actions) = (b.json["tags"].as_array().unwrap(), b.json["actions"].as_array().unwrap());
+            all <= 8000
+                && details["alertname"] == "Long"
+                && (chars(&b.json["source"]), chars(&b.json["note"])) == (100, 25_000)
+                && chars(&b.json["entity"]) == 512
+                && (tags.len(), chars(&tags[0]), actions.len()) == (20, 50, 10)
+        },
+    ),
+    ("pagerduty_configs: [{url: 'URL/pd', routing_key: k, details: {big: 'HUGE'}}]", |b| {
+        let details = &b.json["payload"]["custom_details"];
+        b.text.len() <= 512_000 && chars(&details["big"]) > 100_000 && details["num_firing"] == "1"
+    }),
+    ("pagerduty_configs: [{url: 'URL/pd', service_key: k, details: {big: 'HUGE'}}]", |b| {
+        b.text.len() <= 512_000 && b.json["details"]["num_firing"] == "1"
+    }),
+    ("slack_configs: [{api_url: 'URL/s', channel: c, text: 'MANY', pretext: 'MANY'}]", |b| {
+        let attachment = &b.json["attachments"][0];
+        (chars(&attachment["text"]), chars(&attachment["pretext"])) == (40_000, 40_000)
+    }),
+    ("discord_configs: [{webhook_url: 'URL/d', content: MANY, username: MANY}]", |b| {
+        (chars(&b.json["content"]), chars(&b.json["username"])) == (2000, 80)
+    }),
+    ("victorops_configs: [{api_url: 'URL/', api_key: k, routing_key: t, state_message: MANY}]", |b| {
+        chars(&b.json["state_message"]) == 20_480
+    }),
+    ("ntfy_configs: [{url: 'URL', topic: t, message: MANY}]", |b| {
+        b.json["message"].as_str().unwrap().len() <= 4096
+    }),
+    ("mattermost_configs: [{webhook_url: 'URL/m', text: MANY}]", |b| {
+        chars(&b.json["attachments"][0]["text"]) == 16_383
+    }),
+    (
+        "twilio_configs: [{api_url: 'URL', account_sid: AC, auth_token: k, from: '1', to: ['2'], message: MANY}]",
+        |b| b.text.ends_with("%E2%80%A6") && b.text.len() < 1650,
+    ),
+    (
+        "sns_configs: [{api_url: 'URL/', topic_arn: 'arn:x', subject: MANY, message: HUGE, sigv4: {region: r, access_key: a, secret_key: s}}]",
+        |b| {
+            let field = |name: &str| {
+                let pair = b.text.split('&').find_map(|pair| pair.strip_prefix(name)).unwrap();
+                pair.len()
+            };
+            field("Subject=") == 99 && field("Message=") <= (256 << 10) + 6 && b.text.contains("truncated")
+        },
+    ),
+];
+
+#[tokio::test]
+async fn what_is_too_long_is_cut_to_what_the_service_takes() {
+    let many = "{{ reReplaceAll \"x\" \"xxxxxxxxxx\" .CommonLabels.team }}";
+    let quoted = "{{ reReplaceAll \"x\" \"\\\"\\n\" .CommonLabels.team }}{{ reReplaceAll \"x\" \"\\\"\\n\" .CommonLabels.team }}";
+    let huge = format!("{{{{ reReplaceAll \"x\" \"{}\" .CommonLabels.team }}}}", "x".repeat(100));
+    for (section, check) in LONG {
+        let sink = HttpSink::start(vec![]).await;
+        let texts = [("MANY", many), ("QUOTED", quoted), ("HUGE", huge.as_str())];
+        let section = texts.iter().fold((*section).to_owned(), |section, (name, text)| {
+            let section = section.replace(&format!(": {name}"), &format!(": '{name}'"));
+            section.replace(name, text)
+        });
+        let (result, body) = send(&section, &sink).await;
+        assert_eq!(result, Ok(()), "{section}");
+        let body = body.unwrap();
+        assert!(check(&body), "{section}\n{}", body.text.chars().take(1500).collect::<String>());
+    }
+}
+
 #[tokio::test]
 async fn refusals_are_told_without_secrets() {
     let sink = HttpSink::start(vec![]).await;

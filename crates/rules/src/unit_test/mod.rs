@@ -102,28 +102,45 @@ pub async fn run(paths: &[&Path], options: &TestOptions) -> Report {
                             _ => err.to_string(),
                         })
                 };
-                run_text(&text, &rules, options).await
+                match read(&text) {
+                    Ok(parsed) => run_file(parsed, &rules, options).await,
+                    Err(wrong) => (vec![format!("{file}:{wrong}")], Vec::new()),
+                }
             }
-            Err(err) => (vec![err.to_string()], Vec::new()),
+            Err(err) => (vec![format!("cannot read {file}: {err}")], Vec::new()),
         };
         report.files.push(FileReport { file, failures, groups });
     }
     report
 }
 
-/// Runs the tests of a file's text; `rules` loads rule files by the patterns that it names.
+/// As [`run`] runs the tests of a file, those of a text.
+#[cfg(test)]
 pub(crate) async fn run_text(
     text: &str,
     rules: &dyn Fn(&[String]) -> Result<Vec<Arc<RuleGroup>>, String>,
     options: &TestOptions,
 ) -> (Vec<String>, Vec<(String, usize)>) {
-    let file: TestFile = match yaml::read(text) {
-        Ok(file) => file,
-        Err(wrong) => {
-            let place = wrong.at.map_or(String::new(), |(line, column)| format!("{line}:{column}: "));
-            return (vec![format!("{place}{}", wrong.of_field())], Vec::new());
-        }
-    };
+    match read(text) {
+        Ok(file) => run_file(file, rules, options).await,
+        Err(wrong) => (vec![wrong], Vec::new()),
+    }
+}
+
+/// A file's text as tests; what is wrong with it, after line and column.
+fn read(text: &str) -> Result<TestFile, String> {
+    yaml::read(text).map_err(|wrong| {
+        let place = wrong.at.map_or(String::from(" "), |(line, column)| format!("{line}:{column}: "));
+        format!("{place}{}", wrong.of_field())
+    })
+}
+
+/// Runs the tests of a file; `rules` loads rule files by the patterns that it names.
+async fn run_file(
+    file: TestFile,
+    rules: &dyn Fn(&[String]) -> Result<Vec<Arc<RuleGroup>>, String>,
+    options: &TestOptions,
+) -> (Vec<String>, Vec<(String, usize)>) {
     let interval_ms = file.evaluation_interval.map_or(60_000, PromDuration::ms);
     if interval_ms <= 0 {
         return (vec!["evaluation_interval must be more than 0".to_owned()], Vec::new());
