@@ -5,8 +5,12 @@ use promql::histogram::buckets::Kind;
 
 /// Appends a JSON string.
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
+    utf8(out, text.as_bytes());
+}
+
+/// Appends a string whose bytes are known to be text.
+fn utf8(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
-    let bytes = text.as_bytes();
     // Mostly there is nothing to escape, which many bytes at once tell.
     let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\') | (byte == 0x7f);
     if !bytes.iter().fold(false, |any, &byte| any | special(byte)) {
@@ -40,15 +44,36 @@ pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
 /// Appends a label set as an object, in the order of names.
 pub(crate) fn labels(out: &mut Vec<u8>, labels: &Labels) {
     out.push(b'{');
-    for (i, (name, value)) in labels.iter().enumerate() {
-        if i > 0 {
+    // The encoding is that of `Labels`: to copy it, nobody need know that it is text.
+    let mut rest = labels.as_encoded();
+    let mut begun = false;
+    while !rest.is_empty() {
+        if begun {
             out.push(b',');
         }
-        string(out, name);
+        begun = true;
+        utf8(out, take(&mut rest));
         out.push(b':');
-        string(out, value);
+        utf8(out, take(&mut rest));
     }
     out.push(b'}');
+}
+
+/// Takes one text with its length in front, as [`Labels`] encodes it.
+fn take<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    let (mut len, mut shift, mut at) = (0, 0, 0);
+    loop {
+        let byte = rest[at];
+        at += 1;
+        len |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte < 0x80 {
+            break;
+        }
+    }
+    let (text, after) = rest[at..].split_at(len);
+    *rest = after;
+    text
 }
 
 /// Appends a list of strings.
@@ -223,6 +248,15 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn label_sets_are_objects() {
+        let long = "v".repeat(300);
+        let set = Labels::from_pairs([("b", "x\"y"), ("a", "é"), ("c", long.as_str())]);
+        let mut out = Vec::new();
+        labels(&mut out, &set);
+        assert_eq!(String::from_utf8(out).unwrap(), format!(r#"{{"a":"é","b":"x\"y","c":"{long}"}}"#));
     }
 
     #[test]

@@ -319,7 +319,6 @@ pub(crate) fn series(
     range: TimeRange,
     limit: usize,
 ) -> Result<(Vec<Labels>, Vec<String>)> {
-    let mut found: Vec<Labels> = Vec::new();
     let all = [Vec::new()];
     let selectors = if selectors.is_empty() { &all } else { selectors };
     let wanted = Wanted { start: range.start.ms(), end: range.end.ms(), limit: 0, hashes: false };
@@ -331,21 +330,34 @@ pub(crate) fn series(
     let mut readable = tenant.readable();
     let blocks = readable.open(tenant, |meta| meta.overlaps(range.start.ms(), range.end.ms()));
     let mut warnings = readable.warnings;
+    let mut names = Joiner::new(Names::default());
+    let (mut pairs, mut value) = (SelectedPairs::default(), Vec::new());
     for (selector, head) in selectors.iter().zip(heads) {
-        found.extend((0..head.names.len()).map(|at| head.names.labels(at)));
+        names.join(head.names);
         for block in &blocks {
-            match block.series(selector, range) {
-                Ok(series) => found.extend(series),
-                Err(err) => warnings.push(bucket::missing(&err)),
+            let found = block.select_pairs(selector, range, &mut pairs);
+            let (found, pairs_of_block) = match found.and_then(|found| Ok((found, block.pairs()?))) {
+                Ok(found) => found,
+                Err(err) => {
+                    warnings.push(bucket::missing(&err));
+                    continue;
+                }
+            };
+            names.begin(pairs_of_block, pairs.len());
+            for nth in 0..found.len() {
+                let looked = names.look_at(pairs.of(nth), |pair| block.pair_text(pair, &mut value))?;
+                if !looked.unique {
+                    return Err(Error::corrupt(&block.path(), 0, "a series has a label twice"));
+                }
+                names.push();
             }
         }
     }
+    let mut found = names.finish().sorted();
     let tombstones = tenant.tombstones.read().clone();
     if !tombstones.0.is_empty() {
         found.retain(|labels| !covered(&tombstones.ranges(labels), range));
     }
-    found.sort_unstable();
-    found.dedup();
     if limit > 0 && found.len() > limit {
         found.truncate(limit);
         warnings.push(TRUNCATED.to_owned());

@@ -381,6 +381,17 @@ impl State {
                     });
                 }
             }
+            // A branch for each step would cost more than the work.
+            Values::One(values) if full => match self.op {
+                AggregateOp::Count => values.iter_mut().for_each(|count| *count += 1.0),
+                AggregateOp::Group => values.fill(1.0),
+                AggregateOp::Max => values.iter_mut().zip(row.values).for_each(|(most, &value)| {
+                    *most = if *most < value || most.is_nan() { value } else { *most };
+                }),
+                _ => values.iter_mut().zip(row.values).for_each(|(least, &value)| {
+                    *least = if *least > value || least.is_nan() { value } else { *least };
+                }),
+            },
             Values::One(values) => match self.op {
                 AggregateOp::Count => each(&mut |step, _| values[step] += 1.0),
                 AggregateOp::Group => each(&mut |step, _| values[step] = 1.0),

@@ -126,10 +126,12 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Empties the row for `steps` steps.
+    /// Empties the row for `steps` steps. Values of steps that are not valid are any.
     pub(crate) fn reset(&mut self, steps: usize) {
-        self.values.clear();
-        self.values.resize(steps, 0.0);
+        if self.values.len() != steps {
+            self.values.clear();
+            self.values.resize(steps, 0.0);
+        }
         self.valid.clear();
         self.valid.resize(words(steps), 0);
         self.histograms.clear();

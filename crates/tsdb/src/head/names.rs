@@ -203,6 +203,15 @@ impl Joiner {
         self.names.len()
     }
 
+    /// Adds all series of other names.
+    pub(crate) fn join(&mut self, other: Names) {
+        let positions: Vec<u32> = other.texts.iter().map(|text| self.position(text.clone())).collect();
+        for series in 0..other.len() {
+            self.names.pairs.extend(other.pairs_of(series).iter().map(|&pair| positions[pair as usize]));
+            self.names.ends.push(self.names.pairs.len() as u32);
+        }
+    }
+
     pub(crate) fn finish(mut self) -> Names {
         self.names.pairs.shrink_to_fit();
         self.names.ends.shrink_to_fit();
@@ -227,6 +236,25 @@ impl Names {
         let mut bytes = Vec::with_capacity(texts().map(<[u8]>::len).sum());
         texts().for_each(|text| bytes.extend_from_slice(text));
         Labels::from_canonical(&bytes)
+    }
+
+    /// The label sets in their order, each once. Texts are put in order first, so that series are compared by numbers.
+    pub(crate) fn sorted(&self) -> Vec<Labels> {
+        let parsed: Vec<Option<(&str, &str)>> =
+            self.texts.iter().map(|text| iter_encoded(text).next()).collect();
+        let mut order: Vec<u32> = (0..self.texts.len() as u32).collect();
+        order.sort_unstable_by_key(|&at| parsed[at as usize]);
+        let mut ranks = vec![0; order.len()];
+        order.iter().zip(0..).for_each(|(&at, rank)| ranks[at as usize] = rank);
+        let ranked: Vec<u32> = self.pairs.iter().map(|&pair| ranks[pair as usize]).collect();
+        let ranks_of = |series: usize| {
+            let start = series.checked_sub(1).map_or(0, |before| self.ends[before]);
+            &ranked[start as usize..self.ends[series] as usize]
+        };
+        let mut series: Vec<u32> = (0..self.len() as u32).collect();
+        series.sort_unstable_by_key(|&at| ranks_of(at as usize));
+        series.dedup_by_key(|at| ranks_of(*at as usize));
+        series.into_iter().map(|at| self.labels(at as usize)).collect()
     }
 
     /// Groups of series whose labels agree in the names that `keep` accepts.
@@ -337,10 +365,17 @@ mod tests {
             }
             let names = joiner.finish();
             assert_eq!(names.texts.len(), 5);
+            let sorted = names.sorted();
+            assert!(sorted.len() == 3 && sorted.is_sorted());
             assert_eq!(names.labels(2).to_string(), r#"up{dc="b", host="3"}"#);
             assert_eq!(names.group(&|name| name == "host").ids, [0, 0, 1]);
             assert_eq!(names.group(&|name| name == "dc").ids, [0, 1, 1]);
         }
+        let mut joiner = Joiner::new(names(&[&[("a", "z"), ("b", "1")], &[("a", "x")]]));
+        joiner.join(names(&[&[("b", "1")], &[("a", "x"), ("c", "9")], &[("a", "x")]]));
+        let sorted = joiner.finish().sorted();
+        let shown: Vec<String> = sorted.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, [r#"{a="x"}"#, r#"{a="x", c="9"}"#, r#"{a="z", b="1"}"#, r#"{b="1"}"#]);
         let mut joiner = Joiner::new(Names::default());
         joiner.begin(block.len() as u32, 4);
         let mut unique = |pairs: &[u32]| {

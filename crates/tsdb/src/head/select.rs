@@ -12,6 +12,8 @@ use super::sealed::{Chunk, Layout, TimeSets};
 use super::{Groups, Head, split};
 use crate::error::{Error, Result};
 
+/// So many series are few when it comes to the values of a label.
+const VALUES_FROM_SERIES: u64 = 20_000;
 /// So many bytes are charged to a budget at once.
 pub(crate) const CHARGED_AT_ONCE: u64 = 16 << 10;
 
@@ -22,6 +24,8 @@ pub(crate) struct GroupSnapshot {
     start: i64,
     end: i64,
     opened: OnceLock<std::result::Result<Opened, String>>,
+    /// Of the chunks that are looked at: place in `chunks` and layout, `None` when it is damaged.
+    layouts: OnceLock<Vec<(u32, Option<Layout>)>>,
     sealing: Option<Arc<Rows>>,
     rows: Rows,
 }
@@ -71,7 +75,15 @@ impl GroupSnapshot {
         let rows = state.rows.within(start, end);
         drop(state);
         let empty = chunks.is_empty() && sealing.is_none() && rows.is_empty();
-        (!empty).then(|| Self { chunks, start, end, opened: OnceLock::new(), sealing, rows })
+        (!empty).then(|| Self {
+            chunks,
+            start,
+            end,
+            opened: OnceLock::new(),
+            layouts: OnceLock::new(),
+            sealing,
+            rows,
+        })
     }
 
     /// What `group` has in sealed files between `start` and `end`, both included; `None` when that is nothing.
@@ -82,6 +94,7 @@ impl GroupSnapshot {
             start,
             end,
             opened: OnceLock::new(),
+            layouts: OnceLock::new(),
             sealing: None,
             rows: Rows::default(),
         })
@@ -94,6 +107,7 @@ impl GroupSnapshot {
             start: i64::MIN,
             end: i64::MAX,
             opened: OnceLock::new(),
+            layouts: OnceLock::new(),
             sealing: None,
             rows: Rows::default(),
         }
@@ -131,7 +145,14 @@ impl GroupSnapshot {
         in_rows(&self.rows)
             || self.sealing.as_deref().is_some_and(in_rows)
             // Times are not decoded for this. A damaged chunk is reported when it is read.
-            || self.within().any(|(_, chunk)| chunk.layout().map_or(true, |layout| chunk.has(&layout, column)))
+            || self.layouts().iter().any(|(at, layout)| {
+                layout.is_none_or(|layout| self.chunks[*at as usize].has(&layout, column))
+            })
+    }
+
+    fn layouts(&self) -> &[(u32, Option<Layout>)] {
+        self.layouts
+            .get_or_init(|| self.within().map(|(at, chunk)| (at as u32, chunk.layout().ok())).collect())
     }
 
     /// Appends all samples of the column; times may overlap what `out` has, then the older seal wins.
@@ -171,7 +192,7 @@ impl GroupSnapshot {
     fn bytes(&self) -> u64 {
         let chunks = self.within().count();
         // Sixteen times a chunk or so: one of a seal, not one of a day.
-        (size_of::<Self>() + chunks * (size_of::<(u32, Layout, u32)>() + 128) + self.rows.rows.len() * 8)
+        (size_of::<Self>() + chunks * (2 * size_of::<(u32, Layout, u32)>() + 128) + self.rows.rows.len() * 8)
             as u64
     }
 }
@@ -422,6 +443,23 @@ impl Head {
     ) {
         let numbers = self.numbers(selectors, start, end);
         let index = self.index.read();
+        // The values of few series are found from the series, those of many from the values.
+        if let Some(numbers) = numbers.as_ref().filter(|n| n.len() <= VALUES_FROM_SERIES) {
+            let mut seen = HashSet::new();
+            let before = into.len();
+            for series in numbers {
+                for &pair in index.pairs_of(series) {
+                    if seen.insert(pair)
+                        && let (found, value) = index.pair_text(pair)
+                        && found == name
+                    {
+                        into.push(value.to_owned());
+                    }
+                }
+            }
+            into[before..].sort_unstable();
+            return;
+        }
         for (value, postings) in index.sorted_values(name) {
             if has_any(postings, numbers.as_ref()) {
                 into.push(value.to_owned());
