@@ -1,5 +1,7 @@
 //! Settings of the web server and the query API.
 
+use std::path::PathBuf;
+
 use model::InvalidField;
 use model::duration::PromDuration;
 use model::pattern::Pattern;
@@ -15,6 +17,8 @@ pub struct WebConfig {
     /// Address and port to listen on. The default answers this machine only; `0.0.0.0:9090` answers every network, so put
     /// authentication in front of it. Port 0 picks a free one.
     pub listen_address: String,
+    /// A file with certificates, users and headers, in the format of Prometheus' `--web.config.file`. Empty: none.
+    pub config_file: PathBuf,
     /// The URL under which people reach the server, for links in alerts. Empty: made from the listen address.
     pub external_url: String,
     /// Largest request body in bytes, before and after decompression. Larger ones are refused with status 413.
@@ -86,6 +90,7 @@ impl Default for WebConfig {
     fn default() -> Self {
         Self {
             listen_address: "127.0.0.1:9090".into(),
+            config_file: PathBuf::new(),
             external_url: String::new(),
             max_body_bytes: 64 << 20,
             max_connections: 512,

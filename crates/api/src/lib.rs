@@ -69,6 +69,7 @@ pub mod tokens;
 mod ui;
 pub mod vantages;
 pub mod watch;
+mod web_file;
 
 pub use client_reports::lint_site;
 pub use collect::{CollectError, CollectListener};
@@ -84,6 +85,7 @@ pub use query::log::{QueryLog, QueryLogFile};
 pub use query::stamps::{StampedAppender, WriteStamps};
 pub use server::{BuildInfo, Command, CommandRequest, ListenError, Listener, Parts, Phase};
 pub use vantages::Probes;
+pub use web_file::{WebFile, WebFileError};
 
 /// So many random bytes of the system, in hexadecimal.
 pub(crate) fn random_hex(bytes: usize) -> Result<String, error::ApiError> {

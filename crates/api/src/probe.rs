@@ -59,7 +59,7 @@ impl Listener {
             // An error means that the sender is gone: time to stop as well.
             drop(stopping.wait_for(|stopping| *stopping).await);
         };
-        connection::serve(Incoming::small(self.into_inner()), router, Limits::SMALL, stop).await;
+        connection::serve(Incoming::small(self.into_inner()), router, Limits::SMALL, None, stop).await;
     }
 }
 

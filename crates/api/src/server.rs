@@ -22,6 +22,7 @@ use crate::query::log::QueryLog;
 use crate::query::run::{Made, Queries};
 use crate::query::stamps::WriteStamps;
 use crate::router;
+use crate::web_file::WebFile;
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Settings of the server.
     pub web: WebConfig,
+    /// Certificates, users and headers, when there is a file of them.
+    pub web_file: Option<Arc<WebFile>>,
     /// Settings of queries.
     pub query: QueryConfig,
     /// Which parts of the language are on.
@@ -164,6 +167,7 @@ pub(crate) struct Api {
     pub(crate) applying: tokio::sync::Mutex<()>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) web: WebConfig,
+    pub(crate) web_file: Option<Arc<WebFile>>,
     pub(crate) query: QueryConfig,
     pub(crate) options: promql::Options,
     pub(crate) eval_options: promql::EvalOptions,
@@ -232,6 +236,7 @@ impl Api {
             applying: tokio::sync::Mutex::default(),
             clock: parts.clock,
             web: parts.web,
+            web_file: parts.web_file,
             query: parts.query,
             options: parts.options,
             registry: parts.registry,
@@ -338,8 +343,9 @@ impl Listener {
         };
         let (open, waited) = (api.metrics.connections.clone(), api.metrics.connections_waited.clone());
         let incoming = Incoming::new(self.listener, api.web.max_connections, open, waited);
+        let file = api.web_file.clone();
         let limits = Limits { head: api.web.read_timeout.to_std(), connection: None };
-        connection::serve(incoming, router::router(api), limits, stopping).await;
+        connection::serve(incoming, router::router(api), limits, file, stopping).await;
         fleet.abort();
     }
 }

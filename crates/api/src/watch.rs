@@ -57,7 +57,7 @@ pub async fn serve(
         .route("/status", get(|State((_, status)): State<Shared>| async move { Json(status()) }))
         .route("/-/healthy", get(|| async { "Healthy.\n" }))
         .with_state((beats, status));
-    connection::serve(Incoming::small(listener.into_inner()), router, Limits::SMALL, stopping).await;
+    connection::serve(Incoming::small(listener.into_inner()), router, Limits::SMALL, None, stopping).await;
 }
 
 async fn beat(State((beats, _)): State<Shared>, Path(name): Path<String>) -> Response {

@@ -166,8 +166,6 @@ fn server() -> Command {
 /// The flags of the server: three of their own, and one for every setting.
 fn with_settings(command: Command) -> Command {
     let mut command = command
-        // The last of several wins, as in Prometheus.
-        .args_override_self(true)
         .arg(
             Arg::new("config.file")
                 .long("config.file")

@@ -13,6 +13,7 @@ const PROMETHEUS_FLAGS: &[(&str, &str)] = &[
     ("storage.tsdb.path", "storage.path"),
     ("storage.tsdb.retention.time", "storage.retention"),
     ("web.listen-addresses", "web.listen-address"),
+    ("web.config.file", "web.config-file"),
     ("query.max-concurrent", "query.max-concurrency"),
     ("web.cors.origin", "web.cors-origin"),
     ("alertmanager.config.file", "alerts.config-file"),

@@ -167,9 +167,9 @@ impl Log {
         let mut damaged = 0;
         match File::open(path) {
             Ok(file) => {
-                for line in BufReader::new(file).lines() {
+                for line in BufReader::new(file).split(b'\n') {
                     self.lines += 1;
-                    match serde_json::from_str::<Event>(&line?) {
+                    match serde_json::from_slice::<Event>(&line?) {
                         Ok(event) => {
                             self.next = self.next.max(event.seq + 1);
                             self.events.push_back(event);
@@ -262,6 +262,19 @@ mod tests {
         events.add("power", Severity::Info, "three".into(), &[]);
         assert_eq!(events.since(2, 10).len(), 1);
         assert_eq!(*events.watch().borrow(), 3);
+    }
+
+    #[test]
+    fn damaged_lines_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let open = || Events::open(Some(&path), Arc::new(model::time::SystemClock)).unwrap();
+        open().add("kernel", Severity::Info, "one".into(), &[]);
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"\xff\xfe no text\n{}\n").unwrap();
+        open().add("kernel", Severity::Info, "two".into(), &[]);
+        let texts: Vec<String> = open().since(0, 10).iter().map(|event| event.message.clone()).collect();
+        assert_eq!(texts, ["one", "two"]);
     }
 
     #[test]

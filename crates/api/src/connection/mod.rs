@@ -46,7 +46,7 @@ impl Incoming {
         Self::new(listener, SMALL, Gauge::default(), Counter::default())
     }
 
-    async fn accept(&mut self) -> Connection<TcpStream> {
+    async fn accept(&mut self) -> (TcpStream, Place) {
         let place = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => place,
             Err(_) => {
@@ -58,7 +58,7 @@ impl Incoming {
         let place = Place::new(place, self.open.clone());
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => return Connection::new(stream, Some(place)),
+                Ok((stream, _)) => return (stream, place),
                 Err(err) if is_of_the_client(&err) => {}
                 Err(err) => {
                     tracing::warn!(error = %err, "a connection was not accepted");

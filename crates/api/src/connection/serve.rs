@@ -1,14 +1,19 @@
 //! Serving: one loop for every listener that speaks HTTP through a router.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Router, middleware};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 
-use super::{Incoming, Opening};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::{Connection, Incoming, Opening, Place};
+use crate::web_file::{self, WebFile};
 
 /// How long a client may keep its place.
 #[derive(Clone, Copy, Debug)]
@@ -24,45 +29,81 @@ impl Limits {
     pub(crate) const SMALL: Self = Self { head: Duration::from_secs(60), connection: None };
 }
 
-/// Serves until `stop` ends, then lets running requests finish.
+/// Serves until `stop` ends, then lets running requests finish. `file`: users, certificates and headers.
 pub(crate) async fn serve(
     mut incoming: Incoming,
     router: Router,
     limits: Limits,
+    file: Option<Arc<WebFile>>,
     stop: impl Future<Output = ()>,
 ) {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head);
-    // A client that is gone without a word is found by its silence.
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(limits.head));
+    let router = match &file {
+        Some(file) => router.layer(middleware::from_fn_with_state(Arc::clone(file), web_file::gate)),
+        None => router,
+    };
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     loop {
-        let connection = tokio::select! {
+        let (stream, place) = tokio::select! {
             () = &mut stop => break,
-            connection = incoming.accept() => connection,
+            accepted = incoming.accept() => accepted,
         };
-        let service = TowerToHyperService::new(router.clone());
-        let opening = Opening::new(connection, limits.head);
-        let served = builder.serve_connection(TokioIo::new(opening), service).into_owned();
-        let watched = graceful.watch(served);
-        tokio::spawn(async move {
-            let ended = match limits.connection {
-                None => watched.await,
-                Some(limit) => match tokio::time::timeout(limit, watched).await {
-                    Ok(ended) => ended,
-                    Err(_) => return tracing::debug!("a connection was ended after {limit:?}"),
-                },
-            };
-            // What a client does wrong here is its own affair.
-            if let Err(err) = ended {
-                tracing::debug!(error = %err, "a connection ended early");
-            }
-        });
+        let one = One { router: router.clone(), limits, file: file.clone(), place };
+        tokio::spawn(one.serve(stream, graceful.watcher()));
     }
     // Nobody else gets in while the rest is served.
     drop(incoming);
     graceful.shutdown().await;
+}
+
+/// What one connection needs.
+struct One {
+    router: Router,
+    limits: Limits,
+    file: Option<Arc<WebFile>>,
+    place: Place,
+}
+
+impl One {
+    async fn serve(self, stream: TcpStream, watcher: Watcher) {
+        let Some(read) = self.file.as_ref().map(|file| file.current()) else {
+            return self.speak(stream, true, watcher).await;
+        };
+        let Some(tls) = &read.tls else { return self.speak(stream, read.http2, watcher).await };
+        match tokio::time::timeout(self.limits.head, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.speak(stream, read.http2, watcher).await,
+            Ok(Err(err)) => tracing::debug!(error = %err, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
+    async fn speak<Io>(self, stream: Io, http2: bool, watcher: Watcher)
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let head = self.limits.head;
+        let mut builder = Builder::new(TokioExecutor::new());
+        if !http2 {
+            builder = builder.http1_only();
+        }
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(head);
+        // A client that is gone without a word is found by its silence.
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(head));
+        let connection = Opening::new(Connection::new(stream, Some(self.place)), head);
+        let service = TowerToHyperService::new(self.router);
+        let served = watcher.watch(builder.serve_connection(TokioIo::new(connection), service).into_owned());
+        let ended = match self.limits.connection {
+            None => served.await,
+            Some(limit) => match tokio::time::timeout(limit, served).await {
+                Ok(ended) => ended,
+                Err(_) => return tracing::debug!("a connection was ended after {limit:?}"),
+            },
+        };
+        // What a client does wrong here is its own affair.
+        if let Err(err) = ended {
+            tracing::debug!(error = %err, "a connection ended early");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -96,7 +137,7 @@ mod tests {
         let router = Router::new().route("/", get(async || "page\n")).route("/endless", get(endless));
         let (stop, stopped) = oneshot::channel();
         let stopped = async move { drop(stopped.await) };
-        let served = tokio::spawn(serve(Incoming::small(listener), router, limits, stopped));
+        let served = tokio::spawn(serve(Incoming::small(listener), router, limits, None, stopped));
         (address, stop, served)
     }
 

@@ -82,7 +82,7 @@ pub async fn serve(
                 drop(stopping.wait_for(|stop| *stop).await);
             };
             let served =
-                connection::serve(incoming, router(published, metrics), LIMITS, std::future::pending());
+                connection::serve(incoming, router(published, metrics), LIMITS, None, std::future::pending());
             // Whoever reads slowly is not waited for: there is nothing to lose.
             tokio::select! {
                 () = served => {}

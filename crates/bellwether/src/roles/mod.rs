@@ -118,7 +118,9 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
     let rule_files = load_rules(&config)?;
     let routes = alert_routes(settings.alerts.config_file.as_deref())?;
     let listener = Listener::bind(&settings.web.listen_address).await?;
-    let url = external_url(&settings.web.external_url, &listener);
+    let web_file = api::WebFile::open(&settings.web)?;
+    let is_tls = web_file.as_ref().is_some_and(|file| file.is_tls());
+    let url = external_url(&settings.web.external_url, &listener, is_tls);
 
     let destinations = forward::destinations(&config.prometheus)?;
     let existed = settings.storage.path.exists();
@@ -264,6 +266,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
         state_file: Arc::clone(&state),
         clock: Arc::clone(&clock),
         web: settings.web.clone(),
+        web_file,
         query: settings.query.clone(),
         options: config.options.clone(),
         eval_options: config.eval_options.clone(),
@@ -380,6 +383,7 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
         alerts::tool::check_parts(&routes, Arc::clone(&clock)).with_context(|| format!("{file}"))?;
     }
     api::tokens::check(&config.settings.web).map_err(|wrong| config.placed(wrong))?;
+    api::WebFile::open(&config.settings.web)?;
     crate::bucket::check(&config.settings.storage.bucket).map_err(|wrong| config.placed(wrong))?;
     probes::read(&config.settings.sources.probe).context("sources.probe")?;
     Ok(())
@@ -730,7 +734,7 @@ fn say(text: &str) {
 }
 
 /// Where people reach the server: as set, or made from the address.
-fn external_url(set: &str, listener: &Listener) -> String {
+fn external_url(set: &str, listener: &Listener, is_tls: bool) -> String {
     if !set.is_empty() {
         return set.trim_end_matches('/').to_owned();
     }
@@ -741,7 +745,8 @@ fn external_url(set: &str, listener: &Listener) -> String {
         ip if ip.is_loopback() => "localhost".to_owned(),
         ip => ip.to_string(),
     };
-    format!("http://{host}:{}", address.port())
+    let scheme = if is_tls { "https" } else { "http" };
+    format!("{scheme}://{host}:{}", address.port())
 }
 
 /// Different at every start: hash seeds and schedules need no more.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, WebhookSink, file, wait};
+use crate::harness::{Server, WebhookSink, file};
 
 const ALERTS: usize = 100_000;
 
