@@ -17,6 +17,7 @@ pub(crate) fn all() -> Result<()> {
         node()?;
         chromium()?;
         senders();
+        services();
         web_servers();
         python().map(drop)
     })
@@ -28,6 +29,22 @@ fn senders() {
         && let Err(err) = install(&["collectd-core"])
     {
         println!("collectd is not installed, its test is not run: {err:#}");
+    }
+}
+
+/// Daemons that the host source reads. Where one cannot be installed, its test says so.
+fn services() {
+    for (program, package) in [
+        ("apache2", "apache2"),
+        ("redis-server", "redis-server"),
+        ("memcached", "memcached"),
+        ("etcd", "etcd-server"),
+    ] {
+        if find(program).is_none()
+            && let Err(err) = install(&[package])
+        {
+            println!("{program} is not installed, its test is not run: {err:#}");
+        }
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn all() -> impl Iterator<Item = Arg> {
             .hide(true)
             .help(format!("Accepted without effect: {why}"))
     });
-    config::leaves().iter().map(flag).chain([size]).chain(without)
+    config::server_leaves().map(flag).chain([size]).chain(without)
 }
 
 pub(crate) fn flag(leaf: &Leaf) -> Arg {
@@ -152,7 +152,7 @@ pub(crate) fn overrides<'a>(
 /// # Errors
 /// A size that is none.
 pub(crate) fn given(matches: &ArgMatches) -> anyhow::Result<Given> {
-    let mut overrides = overrides(matches, config::leaves());
+    let mut overrides = overrides(matches, config::server_leaves());
     if let Some(text) = matches.get_one::<String>(RETENTION_SIZE) {
         let size = ByteSize::parse(text).map_err(|err| anyhow::anyhow!("flag --{RETENTION_SIZE}: {err}"))?;
         overrides.push(Override {

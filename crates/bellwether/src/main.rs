@@ -25,5 +25,10 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Before anything is read or started: this process is small and does one thing.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == roles::MOUNT_CHILD) {
+        // Its parent sees the closed pipe.
+        return if host::mount_child().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     cli::run(std::env::args_os())
 }

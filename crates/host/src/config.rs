@@ -8,6 +8,7 @@ pub use crate::containers::config::ContainerConfig;
 pub use crate::hardware::config::HardwareConfig;
 pub use crate::power::config::PowerConfig;
 pub use crate::process::config::{GroupConfig, ProcessConfig};
+pub use crate::services::config::ServicesConfig;
 pub use crate::sockets::config::SocketConfig;
 
 /// Watching this host: processors, memory, disks, file systems, network, pressure, processes, under node_exporter's names.
@@ -76,6 +77,14 @@ pub struct Config {
     pub netdev_device_exclude: String,
     /// Network devices that are left out by `netclass`; empty means none.
     pub netclass_ignored_devices: String,
+    /// Units that `systemd` is limited to; empty means all.
+    pub systemd_unit_include: String,
+    /// Units that `systemd` leaves out.
+    pub systemd_unit_exclude: String,
+    /// The D-Bus socket at which systemd is asked; empty means the one of `DBUS_SYSTEM_BUS_ADDRESS`, else `/run/dbus/system_bus_socket`.
+    pub systemd_bus: String,
+    /// Other software of this host.
+    pub services: ServicesConfig,
     /// Fields of `/proc/net/netstat` and `snmp` that are kept.
     pub netstat_fields: String,
     /// Supplies that `powersupplyclass` leaves out; empty means none.
@@ -135,6 +144,10 @@ impl Default for Config {
             netdev_device_include: String::new(),
             netdev_device_exclude: String::new(),
             netclass_ignored_devices: String::new(),
+            systemd_unit_include: String::new(),
+            systemd_unit_exclude: r".+\.(automount|device|mount|scope|slice)".into(),
+            systemd_bus: String::new(),
+            services: ServicesConfig::default(),
             netstat_fields: "(.*_(InErrors|InErrs)|Ip_Forwarding|Ip(6|Ext)_(InOctets|OutOctets)|Icmp6?_(InMsgs|OutMsgs)|TcpExt_(Listen.*|Syncookies.*|TCPSynRetrans|TCPTimeouts|TCPOFOQueue|TCPRcvQDrop)|Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|PassiveOpens|RetransSegs|CurrEstab)|Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))".into(),
             powersupply_ignored_supplies: String::new(),
             sysctl_include: Vec::new(),

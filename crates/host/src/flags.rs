@@ -111,6 +111,8 @@ const PATTERNS: &[(&str, Field, &str)] = &[
         |c| &mut c.powersupply_ignored_supplies,
         "Supplies that powersupplyclass leaves out",
     ),
+    ("collector.systemd.unit-include", |c| &mut c.systemd_unit_include, "Units that systemd is limited to"),
+    ("collector.systemd.unit-exclude", |c| &mut c.systemd_unit_exclude, "Units that systemd leaves out"),
     ("collector.vmstat.fields", |c| &mut c.vmstat_fields, "Fields that vmstat shows"),
 ];
 
@@ -236,7 +238,11 @@ mod tests {
         let filter = crate::filter::Filter::excluding("f", &config.netdev_device_exclude).unwrap();
         assert!(!filter.keeps("veth12ab") && filter.keeps("eth0") && filter.keeps("xveth"));
         assert!(apply(&mut config, "collector.nonsense", "").is_err());
-        let made = collectors::all(&config, &(Arc::new(model::time::SystemClock) as _)).unwrap();
+        let made = collectors::all(
+            &config,
+            &collectors::Parts::new(&(Arc::new(model::time::SystemClock) as _), None),
+        )
+        .unwrap();
         let names: Vec<&str> = made.iter().map(|collector| collector.name()).collect();
         assert!(names.contains(&"interrupts") && !names.contains(&"cpu"));
     }

@@ -19,6 +19,9 @@
 //! | `hardware` | errors with lasting totals, slowing disks, disks' health |
 //! | `power` | watts, uninterruptible supplies |
 //! | `sockets` | who talks to whom |
+//! | `mounts` | the child process that asks mounted file systems |
+//! | `systemd` | units, over D-Bus |
+//! | `services` | nginx, Redis and other software of this host |
 //! | `netlink` | netlink sockets and messages |
 
 mod collectors;
@@ -31,18 +34,22 @@ mod filter;
 pub mod flags;
 mod hardware;
 mod kernel;
+mod mounts;
 mod netlink;
 mod output;
 mod power;
 mod process;
 mod run;
+mod services;
 mod sockets;
 mod state;
+mod systemd;
 #[cfg(test)]
 mod tests;
 
 pub use config::Config;
 pub use error::Error;
+pub use mounts::{MountChild, child as mount_child};
 pub use run::{Host, check};
 
 use files::Files;

@@ -5,6 +5,7 @@
 //! not asked again until it has; one that misses it again and again is not asked for a while, and each time for longer. So there
 //! is never more than one thread a collector, and a collection ends soon after the deadline whatever hangs.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::containers::Containers;
 use crate::events::Events;
 use crate::files::Files;
 use crate::hardware::Hardware;
+use crate::mounts::MountChild;
 use crate::output::Output;
 use crate::power::Power;
 use crate::process::Processes;
@@ -26,7 +28,7 @@ use crate::process::follow::{self, Follower};
 use crate::process::groups::Groups;
 use crate::sockets::Sockets;
 use crate::state::{Running, State};
-use crate::{Collector, Error, collectors};
+use crate::{Collector, Error, collectors, services};
 
 /// How long a collector may hold up those after it.
 const SOFT: Duration = Duration::from_millis(100);
@@ -90,7 +92,7 @@ pub struct Host {
 /// # Errors
 /// As [`Host::new`], but for the folder.
 pub fn check(config: &Config, clock: &Arc<dyn Clock>) -> Result<(), Error> {
-    collectors::all(config, clock)?;
+    collectors::all(config, &collectors::Parts::new(clock, None))?;
     if config.processes.enabled {
         Groups::new(&config.processes, config.procfs.as_str().into())?;
     }
@@ -104,10 +106,23 @@ impl Host {
     /// [`Error::Filter`] when a filter is no regular expression, [`Error::UnknownCollector`] for a name that nobody has,
     /// [`Error::Setting`] when the folder for totals and events cannot be used.
     pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        Self::with_mount_child(config, clock, None)
+    }
+
+    /// The same with a child process that asks mounted file systems; without one this process does, and a mount that never answers costs
+    /// a thread.
+    ///
+    /// # Errors
+    /// As [`Host::new`].
+    pub fn with_mount_child(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        child: Option<MountChild>,
+    ) -> Result<Self, Error> {
         let state = State::open(config)?;
         let events = Events::open(state.file("events.jsonl").as_deref(), Arc::clone(&clock))
             .map_err(|err| state.error(&err))?;
-        let mut all = collectors::all(config, &clock)?;
+        let mut all = collectors::all(config, &collectors::Parts::new(&clock, child))?;
         let processes = match config.processes.enabled && collectors::is_enabled(config, "processes", true) {
             true => {
                 let shared =
@@ -131,6 +146,11 @@ impl Host {
         }
         if runs("sockets", config.sockets.enabled) {
             all.push(Box::new(Sockets::new(&config.sockets, processes.clone())));
+        }
+        for service in services::all(&config.services) {
+            if runs(service.name(), true) {
+                all.push(Box::new(service));
+            }
         }
         let mut host = Self::with(config, clock, all, events.clone());
         host.running = Running::mark(&state, &events);
@@ -189,12 +209,18 @@ impl Host {
 
     /// Asks every collector once. Families are sorted by name; no two have the same, nor two samples the same labels.
     pub async fn collect(&self) -> Vec<Family> {
+        self.collect_without(&BTreeSet::new()).await
+    }
+
+    /// The same without these collectors, which are not asked; names that nobody has are nothing.
+    pub async fn collect_without(&self, without: &BTreeSet<String>) -> Vec<Family> {
         let mut out = Output::default();
         let mut results: Vec<Option<(Duration, Result<(), Failure>)>> =
             self.slots.iter().map(|_| None).collect();
         let now = Instant::now();
         let mut run = Vec::with_capacity(self.slots.len());
-        for (index, slot) in self.slots.iter().enumerate() {
+        let asked = |slot: &Slot| !without.contains(slot.name);
+        for (index, slot) in self.slots.iter().enumerate().filter(|(_, slot)| asked(slot)) {
             match slot.record().open {
                 Some((until, _)) if now < until => {
                     let left = (until - now).as_secs();
@@ -206,7 +232,7 @@ impl Host {
             }
         }
         self.run(run, &mut out, &mut results).await;
-        for (slot, result) in self.slots.iter().zip(results) {
+        for (slot, result) in self.slots.iter().zip(results).filter(|(slot, _)| asked(slot)) {
             let (took, result) = result.unwrap_or_else(|| {
                 let reason = "its thread ended without a word".to_owned();
                 (Duration::ZERO, Err(Failure { state: "panicked", reason }))

@@ -10,6 +10,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, NoProxy, Proxy, StatusCode, Url};
 use tokio::time::Instant;
 
+use crate::aws::{SigV4, Signer};
 use crate::config::Config;
 use crate::error::Error;
 use crate::file::Watched;
@@ -39,6 +40,8 @@ pub struct Options {
     pub compression: bool,
     /// Talk to this UNIX socket instead of the URL's host.
     pub unix_socket: Option<PathBuf>,
+    /// Sign every request for AWS.
+    pub sigv4: Option<SigV4>,
 }
 
 impl Default for Options {
@@ -52,6 +55,7 @@ impl Default for Options {
             idle_timeout: Duration::from_secs(300),
             compression: true,
             unix_socket: None,
+            sigv4: None,
         }
     }
 }
@@ -205,6 +209,7 @@ struct Inner {
     token_http: Mutex<Option<Pool>>,
     token: tokio::sync::Mutex<Option<Token>>,
     files: Mutex<Vec<Watched>>,
+    signer: Option<Signer>,
 }
 
 #[derive(Clone, Debug)]
@@ -221,6 +226,7 @@ impl Client {
     /// `Config`, `File`, `Tls`, `Url` (of the proxy).
     pub fn new(config: &Config, options: Options) -> Result<Self, Error> {
         config.validate()?;
+        let signer = options.sigv4.as_ref().map(Signer::new).transpose()?;
         let http = pool(config, &options)?;
         let token_http = match &config.oauth2 {
             None => None,
@@ -240,6 +246,7 @@ impl Client {
             token_http: Mutex::new(token_http),
             token: tokio::sync::Mutex::new(None),
             files: Mutex::new(Vec::new()),
+            signer,
         })))
     }
 
@@ -255,6 +262,15 @@ impl Client {
     pub async fn send(&self, request: Request) -> Result<Response, Error> {
         let timeout = request.timeout.unwrap_or(self.0.options.timeout);
         let url = public(&request.url);
+        let request = match &self.0.signer {
+            None => request,
+            Some(signer) => {
+                // The signer's client has no signer of its own: this nests once.
+                let signed = tokio::time::timeout(timeout, Box::pin(signer.sign(request)));
+                let Ok(signed) = signed.await else { return Err(Error::Timeout { url, after: timeout }) };
+                signed?
+            }
+        };
         let prepared = tokio::time::timeout(timeout, async {
             let headers = self.request_headers().await?;
             Ok::<_, Error>((self.current().await?, headers))

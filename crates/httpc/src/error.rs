@@ -41,6 +41,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// No keys to sign with.
+    #[error("no AWS keys: {0}")]
+    Aws(String),
     /// A header name or value cannot be sent.
     #[error("header {0:?} has a name or value that HTTP does not allow")]
     Header(String),
@@ -105,9 +108,11 @@ impl Error {
             | Self::Redirect { .. } => ErrorKind::Invalid,
             Self::BodyTooLarge { .. } => ErrorKind::Limit,
             Self::Timeout { .. } => ErrorKind::Timeout,
-            Self::File { .. } | Self::Connect { .. } | Self::Exchange { .. } | Self::Token { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::File { .. }
+            | Self::Connect { .. }
+            | Self::Exchange { .. }
+            | Self::Token { .. }
+            | Self::Aws(_) => ErrorKind::Unavailable,
         }
     }
 

@@ -11,6 +11,7 @@
 //! | [`sigv4`] | signing requests to AWS |
 //! | [`error`] | [`Error`] and what a caller may do about it |
 
+pub mod aws;
 pub mod client;
 pub mod config;
 pub mod error;
@@ -22,6 +23,7 @@ pub mod sigv4;
 mod tests;
 mod tls;
 
+pub use aws::SigV4;
 pub use client::{Client, Options, Request, Response};
 pub use config::{Authorization, BasicAuth, Config, Headers, InvalidConfig, OAuth2, TlsConfig, TlsVersion};
 pub use error::Error;

@@ -3,6 +3,8 @@
 //! The storage tells which series of a batch were new. For a metric with many of them within a window, the distinct values of each label are
 //! estimated (HyperLogLog, 1 KiB a label, about 3 %). When most new series bring a new value of the same label, that label of that metric is
 //! **quarantined**: for a while the metric gets no new series that have the label. Series that exist go on; nothing is rewritten or merged.
+//! When no label explodes alone but most new series bring a new set of labels (names that change, values that are crossed), the metric gets no new
+//! series at all. The labels of the fleet, which are exempt, are left out of this until they bring more values than any fleet has targets.
 //! Every refused sample names metric, label and value, and is counted.
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use model::labels::{self, METRIC_NAME};
-use model::{Batch, TenantId, Timestamp};
+use model::{Batch, Labels, TenantId, Timestamp};
 use parking_lot::Mutex;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -20,8 +22,13 @@ use crate::metrics::{Metrics, QuarantineLabels};
 
 /// New series of a metric from which on its labels are looked at.
 const WATCH_FROM: u64 = 1000;
-/// Metrics that are watched at once.
-const MAX_WATCHED: usize = 50_000;
+/// Metrics that are watched at once: those with the most new series.
+const MAX_WATCHED: usize = 2_000;
+/// Counters of new series, shared by the metrics whose names fall into one; which metric is watched is decided by them, so that a flood of
+/// names does not make a metric's count forgotten.
+const COUNTERS: usize = 1 << 14;
+/// Labels of a metric whose values are estimated; further names count in the set of labels alone.
+const MAX_LABELS: usize = 64;
 /// Values that a quarantine shows.
 const EXAMPLES: usize = 5;
 /// Registers of a sketch.
@@ -41,8 +48,10 @@ pub struct Guard {
     active: AtomicUsize,
 }
 
-#[derive(Default)]
 struct State {
+    /// New series of the metrics that are not watched, and since when.
+    counters: Vec<u32>,
+    counters_since: Option<i64>,
     watched: HashMap<(TenantId, String), Watched>,
     quarantines: BTreeMap<(TenantId, String), Quarantine>,
 }
@@ -52,6 +61,8 @@ struct Watched {
     since: i64,
     created: u64,
     labels: BTreeMap<String, Sketch>,
+    /// All labels but the exempt ones, names and values together.
+    sets: Sketch,
 }
 
 /// A label that is kept from growing.
@@ -62,7 +73,7 @@ pub struct Quarantine {
     pub tenant: String,
     /// The metric.
     pub metric: String,
-    /// The label.
+    /// The label; empty when the labels explode together, so that the metric gets no new series at all.
     pub label: String,
     /// Milliseconds since the epoch.
     pub since_ms: i64,
@@ -100,7 +111,12 @@ impl Guard {
             seed,
             is_active,
             metrics,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                counters: vec![0; COUNTERS],
+                counters_since: None,
+                watched: HashMap::new(),
+                quarantines: BTreeMap::new(),
+            }),
             active: AtomicUsize::new(0),
         }
     }
@@ -127,11 +143,27 @@ impl Guard {
             self.released(&gone, state.quarantines.len());
             return None;
         }
-        let (_, value) = labels::iter_encoded(encoded).find(|(name, _)| *name == found.label)?;
+        let value = match found.label.as_str() {
+            "" => "",
+            label => labels::iter_encoded(encoded).find(|(name, _)| *name == label)?.1,
+        };
         if (self.is_active)(tenant, encoded) {
             return None;
         }
         found.refused_samples += samples;
+        if found.label.is_empty() {
+            if found.examples.len() < EXAMPLES
+                && let Some(labels) = Labels::from_encoded(encoded)
+            {
+                found.examples.push(labels.to_string().chars().take(100).collect());
+            }
+            return Some(format!(
+                "metric {metric:?} is in quarantine until {} because its labels exploded together ({} new series, about {} sets of labels); new series of it are refused (ingest.cardinality)",
+                Timestamp(found.until_ms),
+                found.new_series,
+                found.distinct_values
+            ));
+        }
         if found.examples.len() < EXAMPLES && !found.examples.iter().any(|known| known == value) {
             found.examples.push(value.chars().take(100).collect());
         }
@@ -152,31 +184,57 @@ impl Guard {
         }
         let window = self.config.window.ms();
         let mut state = self.state.lock();
-        let State { watched, quarantines } = &mut *state;
+        let State { counters, counters_since, watched, quarantines } = &mut *state;
+        // A clock that was set back begins a window too.
+        if counters_since.is_none_or(|since| !(0..=window).contains(&now.ms().saturating_sub(since))) {
+            counters.fill(0);
+            *counters_since = Some(now.ms());
+        }
         for index in created {
             let Some(encoded) = batch.label_bytes(*index) else { continue };
             let pairs = || labels::iter_encoded(encoded);
             let Some((_, metric)) = pairs().find(|(name, _)| *name == METRIC_NAME) else { continue };
-            if watched.len() >= MAX_WATCHED {
-                watched.retain(|_, one| now.ms() - one.since <= window && one.created >= WATCH_FROM);
-            }
             let key = (tenant.clone(), metric.to_owned());
-            let fresh = || Watched { since: now.ms(), created: 0, labels: BTreeMap::new() };
-            let one = watched.entry(key.clone()).or_insert_with(fresh);
+            let fresh = |created| Watched {
+                since: now.ms(),
+                created,
+                labels: BTreeMap::new(),
+                sets: Sketch::default(),
+            };
+            if !watched.contains_key(&key) {
+                let slot = xxh3_64_with_seed(metric.as_bytes(), self.seed) as usize % COUNTERS;
+                counters[slot] = counters[slot].saturating_add(1);
+                if u64::from(counters[slot]) < WATCH_FROM {
+                    continue;
+                }
+                if watched.len() >= MAX_WATCHED {
+                    make_room(watched, now.ms().saturating_sub(window));
+                }
+                watched.insert(key, fresh(WATCH_FROM));
+                continue;
+            }
+            let Some(one) = watched.get_mut(&key) else { continue };
             if now.ms() - one.since > window {
-                *one = fresh();
+                *one = fresh(0);
             }
             one.created += 1;
             if one.created <= WATCH_FROM {
                 continue;
             }
+            let mut set = 0;
+            let full = one.labels.len() >= MAX_LABELS;
             for (name, value) in pairs() {
-                if name == METRIC_NAME || self.config.exempt_labels.iter().any(|exempt| exempt == name) {
+                if name == METRIC_NAME {
                     continue;
+                }
+                if !self.is_exempt(name) {
+                    // The names and the values, in the order of the names.
+                    set = xxh3_64_with_seed(value.as_bytes(), xxh3_64_with_seed(name.as_bytes(), set));
                 }
                 let hash = xxh3_64_with_seed(value.as_bytes(), self.seed);
                 match one.labels.get_mut(name) {
                     Some(sketch) => sketch.insert(hash),
+                    None if full => {}
                     None => {
                         let mut sketch = Sketch::default();
                         sketch.insert(hash);
@@ -184,15 +242,13 @@ impl Guard {
                     }
                 }
             }
+            one.sets.insert(xxh3_64_with_seed(&set.to_le_bytes(), self.seed));
             let limit = self.config.new_series.max(WATCH_FROM * 2);
             // Estimating costs a microsecond, so it is done once in a while.
             if one.created < limit || one.created % 256 != 0 || quarantines.contains_key(&key) {
                 continue;
             }
-            let Some((label, values)) = one.widest() else { continue };
-            if (values as f64) < self.config.share * (one.created - WATCH_FROM) as f64 {
-                continue;
-            }
+            let Some((label, values)) = self.exploding(one) else { continue };
             if quarantines.len() >= self.config.max_quarantines {
                 self.metrics.quarantine_overflow.inc();
                 continue;
@@ -222,6 +278,25 @@ impl Guard {
             self.active.store(quarantines.len(), Ordering::Relaxed);
             self.metrics.quarantined.set(quarantines.len() as i64);
         }
+    }
+
+    fn is_exempt(&self, name: &str) -> bool {
+        self.config.exempt_labels.iter().any(|exempt| exempt == name)
+    }
+
+    /// The label that explodes, and about how many values it has; `""` when it is all of them together.
+    fn exploding(&self, one: &Watched) -> Option<(String, u64)> {
+        let least = self.config.share * (one.created - WATCH_FROM) as f64;
+        let widest = one.widest(|name| !self.is_exempt(name));
+        if let Some(found) = widest.filter(|(_, values)| *values as f64 >= least) {
+            return Some(found);
+        }
+        let fleet = one.widest(|name| self.is_exempt(name));
+        if let Some(found) = fleet.filter(|(_, values)| *values > self.config.exempt_values) {
+            return Some(found);
+        }
+        let sets = one.sets.estimate();
+        (sets >= self.config.new_sets && sets as f64 >= least).then(|| (String::new(), sets))
     }
 
     fn released(&self, gone: &Quarantine, left: usize) {
@@ -271,7 +346,7 @@ impl Guard {
                 tenant: owner.as_str().to_owned(),
                 metric: metric.clone(),
                 new_series: one.created,
-                label: one.widest(),
+                label: one.widest(|name| !self.is_exempt(name)),
             })
             .collect()
     }
@@ -291,10 +366,21 @@ fn of(quarantine: &Quarantine) -> QuarantineLabels {
 }
 
 impl Watched {
-    /// The label with the most values.
-    fn widest(&self) -> Option<(String, u64)> {
-        let estimates = self.labels.iter().map(|(name, sketch)| (sketch.estimate(), name));
+    /// The label with the most values, of those that `of` takes.
+    fn widest(&self, of: impl Fn(&str) -> bool) -> Option<(String, u64)> {
+        let labels = self.labels.iter().filter(|(name, _)| of(name));
+        let estimates = labels.map(|(name, sketch)| (sketch.estimate(), name));
         estimates.max().map(|(values, name)| (name.clone(), values))
+    }
+}
+
+/// Takes out what has not been seen since `since`, or else the metric with the fewest new series.
+fn make_room(watched: &mut HashMap<(TenantId, String), Watched>, since: i64) {
+    watched.retain(|_, one| one.since >= since);
+    if watched.len() >= MAX_WATCHED
+        && let Some(key) = watched.iter().min_by_key(|(_, one)| one.created).map(|(key, _)| key.clone())
+    {
+        watched.remove(&key);
     }
 }
 
@@ -327,13 +413,13 @@ impl Sketch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::Labels;
     use model::duration::PromDuration;
     use prometheus_client::registry::Registry;
 
     fn guard(active: &'static str) -> Guard {
         let config = CardinalityConfig {
             new_series: 3000,
+            new_sets: 2500,
             window: PromDuration(1000),
             duration: PromDuration(500),
             ..CardinalityConfig::default()
@@ -393,6 +479,87 @@ mod tests {
         let (next, created) = batch(8000, 8010, true);
         guard.created(&tenant, &next, &created, Timestamp(5000));
         assert_eq!(guard.growth(&tenant, 5)[0].new_series, 10);
+    }
+
+    /// New series of `m` with these labels besides the metric's name; what is quarantined after them.
+    fn after(
+        guard: &Guard,
+        tenant: &TenantId,
+        count: usize,
+        labels: impl Fn(usize) -> Vec<(String, String)>,
+    ) -> Vec<String> {
+        let mut batch = Batch::new();
+        let name = ("__name__".to_owned(), "m".to_owned());
+        let series = (0..count).map(|i| {
+            let all = labels(i).into_iter().chain([name.clone()]);
+            batch.add_series(&Labels::from_pairs(all))
+        });
+        let created: Vec<u32> = series.collect();
+        guard.created(tenant, &batch, &created, Timestamp(10));
+        guard.quarantines(tenant).into_iter().map(|one| one.label).collect()
+    }
+
+    fn pair(name: &str, value: impl ToString) -> (String, String) {
+        (name.to_owned(), value.to_string())
+    }
+
+    #[test]
+    fn labels_that_explode_together_are_found() {
+        let tenant = TenantId::default();
+        // Another name for each series, two labels in turn, two crossed: no label explodes alone.
+        let names = after(&guard(""), &tenant, 6000, |i| vec![pair(&format!("l{i}"), "x")]);
+        assert_eq!(names, [""]);
+        let guard_of_turns = guard("");
+        let turns = after(&guard_of_turns, &tenant, 6000, |i| {
+            vec![
+                pair("a", if i % 3 == 0 { i } else { 0 }),
+                pair("b", if i % 3 == 1 { i } else { 0 }),
+                pair("c", if i % 3 == 2 { i } else { 0 }),
+            ]
+        });
+        assert_eq!(turns, [""]);
+        let crossed = after(&guard(""), &tenant, 6000, |i| vec![pair("a", i / 80), pair("b", i % 80)]);
+        assert_eq!(crossed, [""]);
+        let fresh = Labels::from_pairs([("__name__", "m"), ("a", "7")]);
+        let text = guard_of_turns.refuses(&tenant, fresh.as_encoded(), 1, Timestamp(20)).unwrap();
+        assert!(text.contains("together"), "{text}");
+        // At most so many labels are sketched, however many names come.
+        let many = guard("");
+        after(&many, &tenant, 2500, |i| vec![pair(&format!("l{i}"), "x")]);
+        assert_eq!(many.state.lock().watched.values().next().unwrap().labels.len(), MAX_LABELS);
+    }
+
+    #[test]
+    fn a_fleet_grows_and_a_flood_of_instances_does_not() {
+        let tenant = TenantId::default();
+        let fleet = |i: usize| vec![pair("instance", i / 4), pair("cpu", i % 4)];
+        assert!(after(&guard(""), &tenant, 20_000, fleet).is_empty());
+        let config =
+            CardinalityConfig { exempt_values: 4_000, new_series: 3000, ..CardinalityConfig::default() };
+        let strict = Guard::new(&config, 1, Arc::new(|_, _| false), Metrics::new(&mut Registry::default()));
+        assert_eq!(after(&strict, &tenant, 20_000, fleet), ["instance"]);
+    }
+
+    #[test]
+    fn a_flood_of_metric_names_hides_nothing() {
+        let (guard, tenant) = (guard(""), TenantId::default());
+        let mut names = 0;
+        for round in 0..60 {
+            let mut batch = Batch::new();
+            let mut created = Vec::new();
+            for i in 0..100 {
+                let user = (round * 100 + i).to_string();
+                created.push(batch.add_series(&Labels::from_pairs([("__name__", "m"), ("user", &user)])));
+                for _ in 0..20 {
+                    names += 1;
+                    created.push(batch.add_series(&Labels::from_pairs([("__name__", format!("n{names}"))])));
+                }
+            }
+            guard.created(&tenant, &batch, &created, Timestamp(10));
+        }
+        let found = guard.quarantines(&tenant);
+        assert_eq!((found[0].metric.as_str(), found[0].label.as_str()), ("m", "user"));
+        assert!(guard.state.lock().watched.len() <= MAX_WATCHED);
     }
 
     #[test]

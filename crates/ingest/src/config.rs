@@ -258,8 +258,12 @@ pub struct CardinalityConfig {
     pub duration: PromDuration,
     /// Quarantines at once.
     pub max_quarantines: usize,
-    /// Labels that grow with the fleet and are never put into quarantine.
+    /// Labels that grow with the fleet and are not put into quarantine before they have `exempt_values` new values.
     pub exempt_labels: Vec<String>,
+    /// New values of an exempt label of one metric within the window: more than a fleet has targets.
+    pub exempt_values: u64,
+    /// Sets of labels among the new series of one metric from which on it counts as exploding although no label alone is behind it.
+    pub new_sets: u64,
 }
 
 impl Default for CardinalityConfig {
@@ -272,6 +276,8 @@ impl Default for CardinalityConfig {
             duration: PromDuration(3_600_000),
             max_quarantines: 100,
             exempt_labels: vec!["instance".into(), "job".into()],
+            exempt_values: 250_000,
+            new_sets: 500_000,
         }
     }
 }

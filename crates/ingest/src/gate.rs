@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use crate::cardinality::Guard;
 use crate::config::Config;
 use crate::metrics::{Metrics, Reason};
-use crate::types::Types;
+use crate::types::{Types, View};
 
 /// Tenants whose rate is remembered; far more than a server has.
 const MAX_TENANTS: usize = 10_000;
@@ -74,7 +74,7 @@ impl Gate {
     /// With type and unit as labels of the series whose metadata comes with them.
     #[must_use]
     pub fn with_types(self) -> Self {
-        Self { types: Some(Types::new(self.config.max_typed_metrics)), ..self }
+        Self { types: Some(Types::new(self.config.max_typed_metrics, self.metrics.untyped.clone())), ..self }
     }
 
     /// With cardinality protection.
@@ -117,8 +117,8 @@ impl Gate {
         Ok(())
     }
 
-    fn fate(&self, tenant: &TenantId, encoded: &[u8]) -> Fate {
-        match self.types.as_ref().and_then(|types| types.labels(tenant, encoded)) {
+    fn fate(&self, types: Option<&View<'_>>, encoded: &[u8]) -> Fate {
+        match types.and_then(|types| types.labels(encoded)) {
             None => self.judge(encoded),
             Some(typed) => match self.judge(&typed) {
                 Fate::Keep => Fate::Relabelled(Labels::from_canonical(&typed)),
@@ -217,8 +217,10 @@ impl Gate {
         if let Some(types) = &self.types {
             types.learn(tenant, batch);
         }
-        let fate_of =
-            |index: u32| batch.label_bytes(index).map_or(Fate::Keep, |encoded| self.fate(tenant, encoded));
+        let types = self.types.as_ref().map(|types| types.view(tenant));
+        let fate_of = |index: u32| {
+            batch.label_bytes(index).map_or(Fate::Keep, |encoded| self.fate(types.as_ref(), encoded))
+        };
         let indices = 0..batch.series().len() as u32;
         let mut fates: Vec<Fate> = Vec::new();
         let all_keep = if let Some(guard) = self.guard.as_ref().filter(|guard| guard.is_armed()) {

@@ -78,6 +78,8 @@ pub struct Metrics {
     pub rejected: Family<Reason, Counter>,
     /// Samples that relabelling dropped.
     pub dropped: Counter,
+    /// Times that a metric's type was not remembered for want of room.
+    pub untyped: Counter,
     /// Batches refused because the tenant sends too fast.
     pub throttled: Counter,
     /// Help texts and units that were cut.
@@ -145,6 +147,7 @@ impl Metrics {
             samples: Counter::default(),
             rejected: Family::default(),
             dropped: Counter::default(),
+            untyped: Counter::default(),
             throttled: Counter::default(),
             cut: Counter::default(),
             remote_write_requests: Counter::default(),
@@ -179,6 +182,11 @@ impl Metrics {
         }
         registry.register("ingest_samples", "Samples that came to the gate", this.samples.clone());
         registry.register("ingest_rejected_samples", "Samples that the gate refused", this.rejected.clone());
+        registry.register(
+            "ingest_untyped_metrics",
+            "Times that a metric's type and unit were not remembered because ingest.max_typed_metrics are known",
+            this.untyped.clone(),
+        );
         registry.register("ingest_dropped_samples", "Samples that relabelling dropped", this.dropped.clone());
         registry.register(
             "ingest_throttled_batches",

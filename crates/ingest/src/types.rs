@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 
 use model::labels::{METRIC_NAME, encode_pair, iter_encoded};
-use model::{Batch, MetricType, TenantId};
-use parking_lot::Mutex;
+use model::{Batch, Metadata, MetricType, TenantId};
+use parking_lot::{RwLock, RwLockReadGuard};
+use prometheus_client::metrics::counter::Counter;
 
 /// The label with the type.
 const TYPE: &str = "__type__";
@@ -17,16 +18,26 @@ const UNIT: &str = "__unit__";
 /// What the series of a family add to its name.
 const SUFFIXES: [&str; 6] = ["_bucket", "_sum", "_count", "_total", "_created", "_info"];
 
+type Known = HashMap<String, (MetricType, String)>;
+
 /// What is known about metrics, by tenant.
 pub(crate) struct Types {
-    known: Mutex<HashMap<TenantId, HashMap<String, (MetricType, String)>>>,
+    known: RwLock<HashMap<TenantId, Known>>,
     /// Most metrics of a tenant.
     max: usize,
+    /// Metrics that were not remembered because there are too many.
+    beyond: Counter,
+}
+
+/// What is known about the metrics of one tenant, for the series of one batch.
+pub(crate) struct View<'a> {
+    known: RwLockReadGuard<'a, HashMap<TenantId, Known>>,
+    tenant: &'a TenantId,
 }
 
 impl Types {
-    pub(crate) fn new(max: usize) -> Self {
-        Self { known: Mutex::default(), max }
+    pub(crate) fn new(max: usize, beyond: Counter) -> Self {
+        Self { known: RwLock::default(), max, beyond }
     }
 
     /// Learns what a batch with samples says of its metrics.
@@ -34,24 +45,46 @@ impl Types {
         if batch.metadata().is_empty() || batch.series().is_empty() {
             return;
         }
-        let mut known = self.known.lock();
+        let is_news = |(name, metadata): &&(String, Metadata), known: Option<&Known>| {
+            let found = known.and_then(|known| known.get(name));
+            found.is_none_or(|(kind, unit)| *kind != metadata.kind || *unit != metadata.unit)
+        };
+        // Nearly always everything is known, and batches do not wait for one another.
+        let any = {
+            let known = self.known.read();
+            let of_tenant = known.get(tenant);
+            batch.metadata().iter().any(|entry| is_news(&entry, of_tenant))
+        };
+        if !any {
+            return;
+        }
+        let mut known = self.known.write();
         let of_tenant = known.entry(tenant.clone()).or_default();
         for (name, metadata) in batch.metadata() {
             if of_tenant.len() < self.max || of_tenant.contains_key(name) {
                 of_tenant.insert(name.clone(), (metadata.kind, metadata.unit.clone()));
+            } else {
+                self.beyond.inc();
             }
         }
     }
 
+    /// One lock for a batch.
+    pub(crate) fn view<'a>(&'a self, tenant: &'a TenantId) -> View<'a> {
+        View { known: self.known.read(), tenant }
+    }
+}
+
+impl View<'_> {
     /// The labels of a series with its type and unit, in canonical encoding; `None` when they are as they should be.
-    pub(crate) fn labels(&self, tenant: &TenantId, encoded: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn labels(&self, encoded: &[u8]) -> Option<Vec<u8>> {
         let (_, metric) = iter_encoded(encoded).find(|(name, _)| *name == METRIC_NAME)?;
         let (kind, unit) = {
-            let known = self.known.lock();
-            let of_tenant = known.get(tenant)?;
+            let of_tenant = self.known.get(self.tenant)?;
             let family = || SUFFIXES.iter().find_map(|suffix| of_tenant.get(metric.strip_suffix(suffix)?));
-            of_tenant.get(metric).or_else(family)?.clone()
+            of_tenant.get(metric).or_else(family)?
         };
+        let kind = *kind;
         let kind = if kind == MetricType::Unknown { "" } else { kind.as_str() };
         let new = [(TYPE, kind), (UNIT, unit.as_str())];
         let mut new = new.into_iter().filter(|(_, value)| !value.is_empty()).peekable();
@@ -69,13 +102,13 @@ impl Types {
 
 #[cfg(test)]
 mod tests {
-    use model::{Labels, Metadata};
+    use model::Labels;
 
     use super::*;
 
     #[test]
     fn series_get_the_type_and_unit_of_their_family() {
-        let (types, tenant) = (Types::new(3), TenantId::default());
+        let (types, tenant) = (Types::new(3, Counter::default()), TenantId::default());
         let mut batch = Batch::new();
         let describe = |batch: &mut Batch, name: &str, kind, unit: &str| {
             batch.push_metadata(name, Metadata { kind, unit: unit.into(), help: String::new() });
@@ -93,7 +126,8 @@ mod tests {
         let show = |pairs: &[(&str, &str)]| {
             let labels = Labels::from_pairs(pairs.iter().copied());
             types
-                .labels(&tenant, labels.as_encoded())
+                .view(&tenant)
+                .labels(labels.as_encoded())
                 .map(|new| Labels::from_encoded(&new).unwrap().to_string())
         };
         assert_eq!(
@@ -107,6 +141,10 @@ mod tests {
             assert_eq!(show(&[("__name__", unknown)]), None, "{unknown}");
         }
         let other = TenantId::new("other").unwrap();
-        assert_eq!(types.labels(&other, Labels::from_pairs([("__name__", "requests")]).as_encoded()), None);
+        assert_eq!(
+            types.view(&other).labels(Labels::from_pairs([("__name__", "requests")]).as_encoded()),
+            None
+        );
+        assert_eq!(types.beyond.get(), 1);
     }
 }

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
+use httpc::sigv4::{Credentials, sign};
 use httpc::{Method, Url};
 use model::seam::BoxFuture;
-use ring::{digest, hmac};
 
 use super::http::{Http, form, request};
 use super::{Attempt, Failure, Sender, cut_bytes};
@@ -118,108 +118,20 @@ impl Sns {
         }
         let pairs: Vec<(&str, &str)> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let body = form(&pairs);
-        let parsed = Url::parse(&url).map_err(|err| Failure::permanent(format!("api_url: {err}")))?;
-        let at = jiff::Timestamp::from_millisecond(n.now.ms()).unwrap_or_default();
-        let date = at.strftime("%Y%m%dT%H%M%SZ").to_string();
-        let signature = sign(&Signing {
-            method: "POST",
-            url: &parsed,
-            headers: &[("content-type", FORM), ("x-amz-date", &date), ("x-amz-security-token", &session)],
-            body: &body,
-            region: &region,
-            service: "sns",
-            access: &access,
-            secret: &secret,
-            date: &date,
-        });
-        let mut headers = vec![("x-amz-date", date.as_str()), ("authorization", signature.as_str())];
-        if !session.is_empty() {
-            headers.push(("x-amz-security-token", session.as_str()));
-        }
-        self.http.send(request(Method::POST, &url, FORM, body, &headers)?).await
+        let credentials = Credentials {
+            access_key: access,
+            secret_key: httpc::Secret::new(&secret),
+            session_token: httpc::Secret::new(&session),
+        };
+        let request = request(Method::POST, &url, FORM, body, &[])?;
+        let signed = sign(request, &credentials, &region, "sns", n.now.ms() / 1000);
+        let signed = signed.map_err(|err| Failure::permanent(format!("sns_configs: {}", err.chain())))?;
+        self.http.send(signed).await
     }
 }
 
 impl Sender for Sns {
     fn send<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Attempt> {
         Box::pin(self.run(notification))
-    }
-}
-
-struct Signing<'a> {
-    method: &'a str,
-    url: &'a Url,
-    /// In lower case; those with an empty value are not signed.
-    headers: &'a [(&'a str, &'a str)],
-    body: &'a [u8],
-    region: &'a str,
-    service: &'a str,
-    access: &'a str,
-    secret: &'a str,
-    /// `YYYYMMDDTHHMMSSZ`
-    date: &'a str,
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The header `Authorization`.
-fn sign(request: &Signing<'_>) -> String {
-    let host = request.url.host_str().unwrap_or_default();
-    let host = request.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    let mut headers: Vec<(&str, &str)> =
-        request.headers.iter().copied().filter(|(_, v)| !v.is_empty()).collect();
-    headers.push(("host", &host));
-    headers.sort_unstable();
-    let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
-    let names = names.join(";");
-    let lines: String = headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
-    let sha256 = |bytes: &[u8]| hex(digest::digest(&digest::SHA256, bytes).as_ref());
-    let canonical = format!(
-        "{}\n{}\n{}\n{lines}\n{names}\n{}",
-        request.method,
-        request.url.path(),
-        request.url.query().unwrap_or_default(),
-        sha256(request.body)
-    );
-    let day = request.date.get(..8).unwrap_or_default();
-    let scope = format!("{day}/{}/{}/aws4_request", request.region, request.service);
-    let text = format!("AWS4-HMAC-SHA256\n{}\n{scope}\n{}", request.date, sha256(canonical.as_bytes()));
-    let mac = |key: &[u8], text: &str| {
-        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
-    };
-    let first = format!("AWS4{}", request.secret);
-    let key = [day, request.region, request.service, "aws4_request"]
-        .iter()
-        .fold(first.into_bytes(), |key, part| mac(&key, part));
-    format!(
-        "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={}",
-        request.access,
-        hex(&mac(&key, &text))
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The example of the AWS manual: "get-vanilla" of the published test suite's parameters.
-    #[test]
-    fn signs_as_the_manual() {
-        let url = Url::parse("https://example.amazonaws.com/").unwrap();
-        let signature = sign(&Signing {
-            method: "GET",
-            url: &url,
-            headers: &[("x-amz-date", "20150830T123600Z")],
-            body: b"",
-            region: "us-east-1",
-            service: "service",
-            access: "AKIDEXAMPLE",
-            secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
-            date: "20150830T123600Z",
-        });
-        let wanted = "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31";
-        assert!(signature.ends_with(wanted), "{signature}");
     }
 }

@@ -17,8 +17,9 @@ pub(crate) fn command() -> Command {
         .about("Watch this host alone: metrics under node_exporter's names at /metrics, events beside them")
         .long_about(
             "Watches this host and answers scrapes at /metrics, as node_exporter does and under its names and flags, with process \
-             groups, ends of processes and their causes, and messages of the kernel besides. Stores nothing. Settings are those of \
-             sources.host and log of the configuration file.",
+             groups, ends of processes and their causes, and messages of the kernel besides. Announces itself to collectors and pushes \
+             when its settings say so. Settings are those of sources.host, agent, ingest.forward, remote_write, global and log of the \
+             configuration file.",
         )
         .arg(
             Arg::new("config.file")
@@ -27,7 +28,7 @@ pub(crate) fn command() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .value_hint(ValueHint::FilePath)
                 .env("BELLWETHER_CONFIG_FILE")
-                .help("Configuration file; only sources.host and log are read"),
+                .help("Configuration file; only sources.host, agent, ingest.forward, remote_write, global and log are read"),
         )
         .arg(
             Arg::new("web.listen-address")
@@ -64,7 +65,8 @@ pub(crate) fn command() -> Command {
 fn leaves() -> impl Iterator<Item = &'static Leaf> {
     config::leaves().iter().filter(|leaf| match leaf.path.first().map(String::as_str) {
         Some("sources") => leaf.path.get(1).is_some_and(|name| name == "host"),
-        Some("log") => true,
+        Some("ingest") => leaf.path.get(1).is_some_and(|name| name == "forward"),
+        Some("agent" | "log") => true,
         _ => false,
     })
 }
@@ -75,7 +77,8 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         overrides: settings_flags::overrides(matches, leaves()),
         ..Given::default()
     };
-    let settings = Config::load(&given)?.settings;
+    let config = Config::load(&given)?;
+    let settings = config.settings;
     let mut host = settings.sources.host;
     for flag in flags::all() {
         match flag.takes {
@@ -99,5 +102,9 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         log: settings.log,
         listen_address: text("web.listen-address"),
         telemetry_path: path,
+        agent: settings.agent,
+        spool: settings.ingest.forward,
+        prometheus: config.prometheus,
+        given,
     })
 }

@@ -3,6 +3,7 @@
 //! One YAML file. Sections that Prometheus defines are read by `sources`, ours here ([`sections`] says which is whose). Our
 //! sections are one typed tree, [`Settings`]; its JSON schema gives the flags, the environment variables and the reference.
 
+pub(crate) mod agent;
 pub(crate) mod leaves;
 pub(crate) mod overrides;
 mod sections;
@@ -11,6 +12,7 @@ pub(crate) mod witnesses;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use agent::AgentConfig;
 use anyhow::{Context, bail};
 use leaves::Leaf;
 use model::InvalidField;
@@ -51,6 +53,8 @@ pub(crate) struct Settings {
     pub fleet: api::FleetConfig,
     /// The public status page.
     pub status_page: api::status_page::config::StatusPageConfig,
+    /// `bellwether agent`: announcing and pushing.
+    pub agent: AgentConfig,
     /// Logging.
     pub log: LogConfig,
 }
@@ -159,6 +163,8 @@ impl Config {
         config.file.clone_from(&given.file);
         config.overrides.clone_from(&given.overrides);
         config.settings.check().map_err(|wrong| config.placed(wrong))?;
+        let destinations = config.prometheus.remote_write.len();
+        config.settings.agent.check(destinations).map_err(|wrong| config.placed(wrong))?;
         (config.options, config.eval_options) = features(&given.features)?;
         config.options.patterns = promql::PatternCache::new(config.settings.query.max_patterns);
         let (settings, options) = (&config.settings, &config.options);
@@ -240,6 +246,7 @@ impl Settings {
             "library" => overrides::apply(&mut self.library, rest, given)?,
             "fleet" => overrides::apply(&mut self.fleet, rest, given)?,
             "status_page" => overrides::apply(&mut self.status_page, rest, given)?,
+            "agent" => overrides::apply(&mut self.agent, rest, given)?,
             "log" => overrides::apply(&mut self.log, rest, given)?,
             other => bail!("{}: there is no section {other:?}", given.origin),
         }
@@ -338,6 +345,11 @@ fn features(names: &[String]) -> anyhow::Result<(Options, EvalOptions)> {
         }
     }
     Ok((options, eval))
+}
+
+/// The scalar settings of a server.
+pub(crate) fn server_leaves() -> impl Iterator<Item = &'static Leaf> {
+    leaves().iter().filter(|leaf| leaf.path[0] != "agent")
 }
 
 /// The scalar settings, found once.

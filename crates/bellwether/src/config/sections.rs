@@ -79,6 +79,6 @@ mod tests {
         assert_eq!(owner(&["storage", "wal"]), Ok(Owner::Ours));
         let both = |name: &&&str| owner(&[name]) == Ok(Owner::Both);
         assert_eq!(yaml::fields::<Settings>().iter().filter(both).collect::<Vec<_>>(), [&"storage"]);
-        assert!(owner(&["globals"]).unwrap_err().contains("`globals`; there are alerting, alerts, "));
+        assert!(owner(&["globals"]).unwrap_err().contains("`globals`; there are agent, alerting, alerts, "));
     }
 }

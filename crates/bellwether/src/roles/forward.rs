@@ -47,11 +47,7 @@ pub(super) fn destinations(file: &PrometheusFile) -> anyhow::Result<Vec<Destinat
 }
 
 fn destination(config: &RemoteWriteConfig, file: &PrometheusFile) -> anyhow::Result<Destination> {
-    let unsupported = [
-        ("sigv4", config.sigv4.is_some()),
-        ("azuread", config.azuread.is_some()),
-        ("google_iam", config.google_iam.is_some()),
-    ];
+    let unsupported = [("azuread", config.azuread.is_some()), ("google_iam", config.google_iam.is_some())];
     if let Some((field, _)) = unsupported.iter().find(|(_, set)| *set) {
         bail!("remote_write to {}: {field} is not supported", config.url);
     }
@@ -66,7 +62,9 @@ fn destination(config: &RemoteWriteConfig, file: &PrometheusFile) -> anyhow::Res
     let settings = Settings {
         name: config.name.clone(),
         url: config.url.clone(),
+        alternatives: Vec::new(),
         http: config.http(),
+        sigv4: config.sigv4.clone(),
         headers: config.headers.clone().into_iter().collect(),
         timeout: config.remote_timeout.to_std(),
         message: match config.protobuf_message.as_str() {
@@ -80,6 +78,7 @@ fn destination(config: &RemoteWriteConfig, file: &PrometheusFile) -> anyhow::Res
         queue: Queue {
             min_shards: count(queue.min_shards),
             max_shards: count(queue.max_shards),
+            capacity: count(queue.capacity),
             max_samples: count(queue.max_samples_per_send),
             deadline: queue.batch_send_deadline.to_std(),
             min_backoff: queue.min_backoff.to_std(),

@@ -41,6 +41,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const RULE_CONCURRENCY: usize = 4;
 /// How often storage looks whether there is background work.
 const MAINTENANCE: Duration = Duration::from_secs(5);
+/// The argument that makes this program the process that asks mounted file systems.
+pub(crate) const MOUNT_CHILD: &str = "--mount-child";
 /// Commands over HTTP that wait.
 const COMMANDS: usize = 8;
 
@@ -672,7 +674,7 @@ fn add_own_sources(
         if settings.state_directory.is_empty() {
             settings.state_directory = config.settings.storage.path.join("host").display().to_string();
         }
-        let host = Arc::new(host::Host::new(&settings, Arc::clone(clock))?);
+        let host = Arc::new(host::Host::with_mount_child(&settings, Arc::clone(clock), Some(mount_child()))?);
         for missing in host.missing() {
             tracing::warn!(%missing, "this host is watched without a part");
         }
@@ -702,6 +704,12 @@ fn add_own_sources(
         words.push(format!("{jobs} scrape job{}", if jobs == 1 { "" } else { "s" }));
     }
     Ok((words, watched_host))
+}
+
+/// This program as the process that asks mounted file systems.
+fn mount_child() -> host::MountChild {
+    // The file of this very process, whatever has been put in its place since.
+    host::MountChild { program: "/proc/self/exe".into(), arguments: vec![MOUNT_CHILD.to_owned()] }
 }
 
 /// The host's name.

@@ -1,6 +1,6 @@
 //! A vantage point: `/probe` with a modules file, as the blackbox exporter; or what a server says, pushed to it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,11 +13,8 @@ use anyhow::Context;
 use api::{Command, CommandRequest, Listener, ProbeParts};
 use httpc::{Client, Options, Request, Secret};
 use ingest::forward::{Destination, Forward, Queue, Settings as DestinationSettings};
-use model::batch::SeriesKey;
-use model::seam::BoxFuture;
 use model::time::SystemClock;
-use model::{Appended, Appender, Batch, Clock, Labels, SeamError, SeriesRef, TenantId};
-use parking_lot::Mutex;
+use model::{Appender, Clock, Labels, TenantId};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
@@ -36,8 +33,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(5);
 /// Most bytes of a plan.
 const MAX_PLAN: usize = 32 << 20;
-/// Series that a vantage point remembers; more than it can probe into being.
-const MAX_SERIES: usize = 2_000_000;
 /// Commands over HTTP that wait.
 const COMMANDS: usize = 8;
 
@@ -222,11 +217,7 @@ async fn follow(
 ) -> anyhow::Result<Following> {
     std::fs::create_dir_all(&upstream.path)
         .with_context(|| format!("cannot make the folder {}", upstream.path.display()))?;
-    let series = Arc::new(Series::default());
-    let known = Arc::clone(&series);
-    let forward = Arc::new(Forward::new(
-        series,
-        Arc::new(move |_, series| known.labels_of(series)),
+    let forward = Arc::new(Forward::without_storage(
         Arc::clone(&parts.clock),
         &upstream.forward,
         upstream.path.join("forward"),
@@ -273,7 +264,9 @@ fn destination(url: &str, upstream: &Upstream) -> anyhow::Result<Destination> {
     let settings = DestinationSettings {
         name: "server".into(),
         url: format!("{url}/api/v1/write"),
+        alternatives: Vec::new(),
         http: upstream.http.clone(),
+        sigv4: None,
         headers: Vec::new(),
         timeout: Duration::from_secs(30),
         message: Message::V2,
@@ -284,6 +277,7 @@ fn destination(url: &str, upstream: &Upstream) -> anyhow::Result<Destination> {
         queue: Queue {
             min_shards: 1,
             max_shards: 4,
+            capacity: 2_000,
             max_samples: 2_000,
             deadline: Duration::from_secs(1),
             min_backoff: Duration::from_millis(100),
@@ -367,86 +361,5 @@ impl Asking {
         labels.insert("vantage".into(), self.who.name.clone());
         probes::schedule(&self.scraper, &self.prober, plan.schedules.iter(), &labels);
         Ok(())
-    }
-}
-
-/// Gives series references and stores nothing: what is sent is the spool's.
-#[derive(Default)]
-struct Series(Mutex<Table>);
-
-#[derive(Default)]
-struct Table {
-    by_labels: HashMap<Box<[u8]>, u64>,
-    /// A table begins anew when it is full; references of an older one are not known.
-    first: u64,
-    by_ref: Vec<Box<[u8]>>,
-}
-
-impl Series {
-    fn labels_of(&self, series: SeriesRef) -> Option<Labels> {
-        let table = self.0.lock();
-        let index = usize::try_from(series.0.checked_sub(table.first)?).ok()?;
-        Labels::from_encoded(table.by_ref.get(index)?)
-    }
-}
-
-impl Appender for Series {
-    fn append<'a>(&'a self, _: &'a TenantId, batch: &'a Batch) -> BoxFuture<'a, Result<Appended, SeamError>> {
-        let mut table = self.0.lock();
-        if table.by_ref.len() >= MAX_SERIES {
-            table.first += table.by_ref.len() as u64;
-            table.by_labels.clear();
-            table.by_ref.clear();
-        }
-        let mut appended = Appended { accepted: batch.sample_count(), ..Appended::default() };
-        for (index, key) in batch.series().iter().enumerate() {
-            let index = index as u32;
-            let known = match key {
-                SeriesKey::Ref(series) => {
-                    let at = series.0.checked_sub(table.first).and_then(|at| usize::try_from(at).ok());
-                    at.filter(|at| *at < table.by_ref.len()).map(|_| *series)
-                }
-                SeriesKey::Labels(_) => {
-                    batch.label_bytes(index).map(|bytes| match table.by_labels.get(bytes) {
-                        Some(series) => SeriesRef(*series),
-                        None => {
-                            let series = table.first + table.by_ref.len() as u64;
-                            table.by_ref.push(bytes.into());
-                            table.by_labels.insert(bytes.into(), series);
-                            appended.created.push(index);
-                            SeriesRef(series)
-                        }
-                    })
-                }
-            };
-            if known.is_none() {
-                appended.unknown_refs.push(index);
-            }
-            appended.refs.push(known);
-        }
-        Box::pin(async move { Ok(appended) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn series_keep_their_references() {
-        let series = Series::default();
-        let labels = Labels::from_pairs([("__name__", "probe_success"), ("instance", "a")]);
-        let mut batch = Batch::new();
-        let index = batch.add_series(&labels);
-        batch.push_float(index, 1, 1.0);
-        let first = series.append(&TenantId::default(), &batch).await.unwrap();
-        let reference = first.refs[0].unwrap();
-        assert_eq!((first.accepted, first.created.len()), (1, 1));
-        assert_eq!(series.labels_of(reference), Some(labels));
-        let mut batch = Batch::new();
-        batch.add_series_ref(reference);
-        batch.add_series_ref(SeriesRef(7));
-        let again = series.append(&TenantId::default(), &batch).await.unwrap();
-        assert_eq!((again.refs, again.unknown_refs), (vec![Some(reference), None], vec![1]));
     }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod agent;
+mod agents;
 mod alerting;
 mod amtool;
 mod clients;

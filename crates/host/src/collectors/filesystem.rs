@@ -1,62 +1,29 @@
 //! `filesystem`: size and use of mounted file systems.
 //!
-//! `statvfs` of a dead network mount never returns. Each mount is asked on a thread of its own; one that has not answered within
-//! [`PATIENCE`] is reported by `node_filesystem_device_error` and not asked again until its thread is back, so that there is at
-//! most one thread a mount and never more than [`MAX_WAITING`].
+//! A dead network mount never answers: a child process asks (`crate::mounts`), so that it costs its own series and nothing else.
 
 use std::collections::HashSet;
-use std::path::Path;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use crate::files::Files;
 use crate::filter::Filter;
+use crate::mounts::{Mounts, Numbers, Silent};
 use crate::output::Output;
 use crate::{Collector, Error};
 
-const PATIENCE: Duration = Duration::from_millis(1000);
-const MAX_WAITING: usize = 64;
+/// Types whose servers may go away: each shows for how long it has stalled, 0 included.
+const REMOTE: [&str; 12] =
+    ["9p", "afs", "ceph", "cifs", "gfs2", "glusterfs", "lustre", "nfs", "nfs4", "ocfs2", "smb3", "smbfs"];
 
 pub(crate) struct FileSystem {
     mounts: Filter,
     types: Filter,
-    /// Mount points whose thread has not come back.
-    waiting: Arc<Mutex<HashSet<String>>>,
+    asked: Arc<Mutex<Mounts>>,
 }
 
 impl FileSystem {
-    pub(crate) fn new(mounts: Filter, types: Filter) -> Self {
-        Self { mounts, types, waiting: Arc::default() }
-    }
-
-    /// The file system's numbers, or the text of `device_error`.
-    fn stat(&self, path: &Path, mount: &str, until: Instant) -> Result<rustix::fs::StatVfs, String> {
-        {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            if waiting.contains(mount) || waiting.len() >= MAX_WAITING {
-                return Err("mountpoint timeout".to_owned());
-            }
-            waiting.insert(mount.to_owned());
-        }
-        let (sender, receiver) = sync_channel(1);
-        let (path, key, waiting) = (path.to_owned(), mount.to_owned(), Arc::clone(&self.waiting));
-        let thread =
-            std::thread::Builder::new().name("statvfs".into()).stack_size(64 << 10).spawn(move || {
-                let result = rustix::fs::statvfs(&path).map_err(|err| std::io::Error::from(err).to_string());
-                waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-                // Nobody waits any more when the patience has ended.
-                drop(sender.send(result));
-            });
-        if let Err(err) = thread {
-            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(mount);
-            return Err(format!("no thread: {err}"));
-        }
-        match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(result) => result,
-            Err(RecvTimeoutError::Timeout) => Err("mountpoint timeout".to_owned()),
-            Err(RecvTimeoutError::Disconnected) => Err("the thread ended early".to_owned()),
-        }
+    pub(crate) fn new(mounts: Filter, types: Filter, asked: Arc<Mutex<Mounts>>) -> Self {
+        Self { mounts, types, asked }
     }
 }
 
@@ -68,7 +35,7 @@ impl Collector for FileSystem {
     fn collect(&mut self, files: &Files, out: &mut Output) -> Result<(), Error> {
         // Process 1 sees the host's mounts even from a container that shares its process namespace.
         let text = files.proc("1/mountinfo").or_else(|_| files.proc("self/mountinfo"))?;
-        let until = Instant::now() + PATIENCE;
+        let (mut kept, mut paths) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
         for mount in text.lines().filter_map(Mount::parse) {
             let shown = match mount.point.strip_prefix(files.rootfs().to_string_lossy().trim_end_matches('/'))
@@ -83,14 +50,37 @@ impl Collector for FileSystem {
             {
                 continue;
             }
-            let result = self.stat(&files.root_path(shown), shown, until);
-            report(out, &mount, shown, result);
+            paths.push(files.root_path(shown));
+            let shown = shown.to_owned();
+            kept.push((mount, shown));
+        }
+        let answers = self.asked.lock().unwrap_or_else(PoisonError::into_inner).ask(&paths);
+        for ((mount, shown), answer) in kept.iter().zip(answers) {
+            let stalled = match &answer {
+                Err(Silent::Stalled(since)) => Some(since.as_secs_f64()),
+                _ if REMOTE.contains(&mount.fstype.as_str()) || mount.fstype.starts_with("fuse") => Some(0.0),
+                _ => None,
+            };
+            if let Some(seconds) = stalled {
+                let labels = [
+                    ("device", mount.device.as_str()),
+                    ("fstype", mount.fstype.as_str()),
+                    ("mountpoint", shown.as_str()),
+                ];
+                let help = "For how long a mounted file system has not answered; 0 when it answers.";
+                out.gauge("bellwether_mount_stalled_seconds", help, &labels, seconds);
+            }
+            let answer = answer.map_err(|silent| match silent {
+                Silent::Refused(text) => text,
+                Silent::Stalled(_) | Silent::NotAsked => "mountpoint timeout".to_owned(),
+            });
+            report(out, mount, shown, answer);
         }
         Ok(())
     }
 }
 
-fn report(out: &mut Output, mount: &Mount, point: &str, result: Result<rustix::fs::StatVfs, String>) {
+fn report(out: &mut Output, mount: &Mount, point: &str, result: Result<Numbers, String>) {
     let device_error = result.as_ref().err().map_or("", String::as_str);
     let labels = [
         ("device", mount.device.as_str()),
@@ -120,17 +110,17 @@ fn report(out: &mut Output, mount: &Mount, point: &str, result: Result<rustix::f
     let readonly = f64::from(u8::from(mount.readonly));
     out.gauge("node_filesystem_readonly", "Whether a file system is mounted read-only.", &labels, readonly);
     let Ok(stat) = &result else { return };
-    let block = stat.f_frsize.max(1) as f64;
+    let block = stat.block_bytes as f64;
     for (name, help, value) in [
-        ("size_bytes", "Size of a file system.", stat.f_blocks as f64 * block),
+        ("size_bytes", "Size of a file system.", stat.blocks as f64 * block),
         (
             "free_bytes",
             "Free space of a file system, what only root may use included.",
-            stat.f_bfree as f64 * block,
+            stat.free as f64 * block,
         ),
-        ("avail_bytes", "Free space of a file system that everybody may use.", stat.f_bavail as f64 * block),
-        ("files", "Inodes of a file system.", stat.f_files as f64),
-        ("files_free", "Free inodes of a file system.", stat.f_ffree as f64),
+        ("avail_bytes", "Free space of a file system that everybody may use.", stat.available as f64 * block),
+        ("files", "Inodes of a file system.", stat.files as f64),
+        ("files_free", "Free inodes of a file system.", stat.files_free as f64),
         ("purgeable_bytes", "Space that could be freed on demand: always 0 on Linux.", 0.0),
     ] {
         out.gauge(&format!("node_filesystem_{name}"), help, &labels, value);

@@ -26,33 +26,48 @@ mod pressure;
 mod sched;
 mod sockets;
 mod stat;
-mod textfile;
+pub(crate) mod textfile;
 mod time;
 mod vmstat;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use model::Clock;
 
 use crate::config::Config;
 use crate::filter::Filter;
+use crate::mounts::{MountChild, Mounts};
+use crate::systemd::Systemd;
 use crate::{Collector, Error};
 
 type Made = Result<Box<dyn Collector>, Error>;
+
+/// What collectors share.
+pub(crate) struct Parts {
+    clock: Arc<dyn Clock>,
+    mounts: Arc<Mutex<Mounts>>,
+}
+
+impl Parts {
+    /// `child`: what asks mounts.
+    pub(crate) fn new(clock: &Arc<dyn Clock>, child: Option<MountChild>) -> Self {
+        Self { clock: Arc::clone(clock), mounts: Arc::new(Mutex::new(Mounts::new(child))) }
+    }
+}
 
 /// A collector that can be made.
 struct Entry {
     name: &'static str,
     /// Whether it runs unless it is disabled, as in node_exporter.
     default: bool,
-    make: fn(&Config, &Arc<dyn Clock>) -> Made,
+    make: fn(&Config, &Parts) -> Made,
 }
 
-const fn on(name: &'static str, make: fn(&Config, &Arc<dyn Clock>) -> Made) -> Entry {
+const fn on(name: &'static str, make: fn(&Config, &Parts) -> Made) -> Entry {
     Entry { name, default: true, make }
 }
 
-const fn off(name: &'static str, make: fn(&Config, &Arc<dyn Clock>) -> Made) -> Entry {
+const fn off(name: &'static str, make: fn(&Config, &Parts) -> Made) -> Entry {
     Entry { name, default: false, make }
 }
 
@@ -103,7 +118,7 @@ const ALL: &[Entry] = &[
     on("selinux", |_, _| boxed(kernel::Selinux)),
     on("uname", |_, _| boxed(identity::Uname)),
     on("os", |_, _| boxed(identity::Os)),
-    on("time", |_, clock| boxed(time::Time::new(Arc::clone(clock)))),
+    on("time", |_, parts| boxed(time::Time::new(Arc::clone(&parts.clock)))),
     on("timex", |_, _| boxed(time::Timex)),
     on("cpufreq", |_, _| boxed(cooling::CpuFreq)),
     on("thermal_zone", |_, _| boxed(cooling::ThermalZone)),
@@ -140,9 +155,11 @@ const ALL: &[Entry] = &[
     on("xfs", |_, _| boxed(filesystems::Xfs)),
     on("btrfs", |_, _| boxed(filesystems::Btrfs)),
     on("zfs", |_, _| boxed(filesystems::Zfs)),
-    on("textfile", |config, _| boxed(textfile::TextFile::new(&config.textfile_directory))),
+    on("textfile", |config, parts| {
+        boxed(textfile::TextFile::new(&config.textfile_directory, Arc::clone(&parts.mounts)))
+    }),
     // After the rest: it may have to wait.
-    on("filesystem", |config, _| {
+    on("filesystem", |config, parts| {
         let points = Filter::new(
             ["filesystem_mount_points_include", "filesystem_mount_points_exclude"],
             &config.filesystem_mount_points_include,
@@ -153,7 +170,7 @@ const ALL: &[Entry] = &[
             &config.filesystem_fs_types_include,
             &config.filesystem_fs_types_exclude,
         )?;
-        boxed(filesystem::FileSystem::new(points, types))
+        boxed(filesystem::FileSystem::new(points, types, Arc::clone(&parts.mounts)))
     }),
     off("softirqs", |_, _| boxed(sched::SoftIrqs)),
     off("interrupts", |config, _| {
@@ -173,6 +190,11 @@ const ALL: &[Entry] = &[
     off("cpu_vulnerabilities", |_, _| boxed(optional::CpuVulnerabilities)),
     off("tcpstat", |_, _| boxed(crate::sockets::TcpStat)),
     off("xfrm", |_, _| boxed(optional::Xfrm)),
+    off("systemd", |config, _| {
+        let fields = ["systemd_unit_include", "systemd_unit_exclude"];
+        let units = Filter::new(fields, &config.systemd_unit_include, &config.systemd_unit_exclude)?;
+        boxed(Systemd::new(units, &config.systemd_bus))
+    }),
     off("sysctl", |config, _| boxed(optional::Sysctl::new(&config.sysctl_include))),
 ];
 
@@ -182,7 +204,8 @@ const SPECIAL: [(&str, bool); 5] =
 
 /// The names of all collectors and whether each runs by default.
 pub(crate) fn names() -> impl Iterator<Item = (&'static str, bool)> {
-    ALL.iter().map(|entry| (entry.name, entry.default)).chain(SPECIAL)
+    let services = crate::services::NAMES.into_iter().map(|name| (name, true));
+    ALL.iter().map(|entry| (entry.name, entry.default)).chain(SPECIAL).chain(services)
 }
 
 /// Whether a collector runs.
@@ -193,7 +216,7 @@ pub(crate) fn is_enabled(config: &Config, name: &str, default: bool) -> bool {
 }
 
 /// The collectors that `config` enables, in the order in which they run.
-pub(crate) fn all(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn Collector>>, Error> {
+pub(crate) fn all(config: &Config, parts: &Parts) -> Result<Vec<Box<dyn Collector>>, Error> {
     for (field, list) in [
         ("enabled_collectors", &config.enabled_collectors),
         ("disabled_collectors", &config.disabled_collectors),
@@ -206,6 +229,6 @@ pub(crate) fn all(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn
     }
     ALL.iter()
         .filter(|entry| is_enabled(config, entry.name, entry.default))
-        .map(|entry| (entry.make)(config, clock))
+        .map(|entry| (entry.make)(config, parts))
         .collect()
 }

@@ -6,11 +6,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use model::{Family, Labels, Metadata};
 use wire::exposition::{Cache, Describe, Format, Point, Series, Visitor, read};
 
 use crate::files::{self, Files};
+use crate::mounts::{Mounts, Silent};
 use crate::output::Output;
 use crate::{Collector, Error};
 
@@ -22,13 +24,15 @@ pub(crate) struct TextFile {
     folders: Vec<PathBuf>,
     /// What was wrong last time, so that it is logged once.
     last: BTreeMap<PathBuf, String>,
+    mounts: Arc<Mutex<Mounts>>,
 }
 
 impl TextFile {
     /// `directories`: separated by commas; a `*` or `?` in the last part of a path stands for several.
-    pub(crate) fn new(directories: &str) -> Self {
+    /// `mounts`: a folder on a mount that does not answer is not read.
+    pub(crate) fn new(directories: &str, mounts: Arc<Mutex<Mounts>>) -> Self {
         let folders = directories.split(',').map(str::trim).filter(|path| !path.is_empty());
-        Self { folders: folders.map(PathBuf::from).collect(), last: BTreeMap::new() }
+        Self { folders: folders.map(PathBuf::from).collect(), last: BTreeMap::new(), mounts }
     }
 }
 
@@ -40,7 +44,19 @@ impl Collector for TextFile {
     fn collect(&mut self, _files: &Files, out: &mut Output) -> Result<(), Error> {
         let mut wrong: BTreeMap<PathBuf, String> = BTreeMap::new();
         let mut helps: BTreeMap<String, (Metadata, PathBuf)> = BTreeMap::new();
-        for folder in self.folders.iter().flat_map(|folder| expand(folder)) {
+        // What is before a wildcard is looked at.
+        let roots: Vec<PathBuf> = self.folders.iter().map(|folder| root(folder)).collect();
+        let answers = self.mounts.lock().unwrap_or_else(PoisonError::into_inner).ask_also(&roots);
+        let mut living = Vec::new();
+        for (folder, answer) in self.folders.iter().zip(answers) {
+            match answer {
+                Err(Silent::Stalled(_) | Silent::NotAsked) => {
+                    wrong.insert(folder.clone(), "its file system does not answer".to_owned());
+                }
+                _ => living.push(folder),
+            }
+        }
+        for folder in living.into_iter().flat_map(|folder| expand(folder)) {
             let names = match files::list(&folder) {
                 Ok(names) => names,
                 Err(err) => {
@@ -131,8 +147,24 @@ fn expand(path: &Path) -> Vec<PathBuf> {
     names.filter(|name| pattern.matches(name)).map(|name| parent.join(name)).collect()
 }
 
+/// The part of a path without wildcards.
+fn root(path: &Path) -> PathBuf {
+    let last = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    match path.parent() {
+        Some(parent) if last.contains(['*', '?']) => parent.to_owned(),
+        _ => path.to_owned(),
+    }
+}
+
 fn load(path: &Path) -> Result<Vec<Family>, String> {
-    let text = files::read(path).map_err(|err| err.chain())?;
+    parse(&files::read(path).map_err(|err| err.chain())?)
+}
+
+/// The families of a text in Prometheus' format, without timestamps.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn parse(text: &str) -> Result<Vec<Family>, String> {
     let mut found = Found::default();
     read(Format::Text004, text.as_bytes(), &mut Cache::new(0), &mut found).map_err(|err| err.to_string())?;
     Ok(found.families)
@@ -200,7 +232,9 @@ mod tests {
     fn collect(folder: &Path) -> Vec<Family> {
         let mut out = Output::new("textfile");
         let files = Files::new(&crate::Config::default());
-        TextFile::new(&folder.display().to_string()).collect(&files, &mut out).unwrap();
+        TextFile::new(&folder.display().to_string(), Arc::new(Mutex::new(Mounts::new(None))))
+            .collect(&files, &mut out)
+            .unwrap();
         out.finish()
     }
 

@@ -1,5 +1,6 @@
 //! A server that samples are sent to: where, what, how.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use httpc::{Client, Options, Request};
@@ -9,7 +10,10 @@ use wire::remote_write::Message;
 /// A destination, checked.
 pub struct Destination {
     name: String,
-    url: String,
+    /// Never empty; one is used at a time.
+    urls: Vec<String>,
+    /// Which of them.
+    current: AtomicUsize,
     /// Everything that was configured, to tell whether a reload changed it.
     fingerprint: String,
     pub(super) client: Client,
@@ -32,6 +36,8 @@ pub struct Queue {
     pub min_shards: usize,
     /// Requests at once when there is much to send.
     pub max_shards: usize,
+    /// Samples that are read from the spool at once for a shard; at least those of a request.
+    pub capacity: usize,
     /// Samples in a request.
     pub max_samples: usize,
     /// How long a sample waits for its request to fill.
@@ -53,8 +59,12 @@ pub struct Settings {
     pub name: String,
     /// Where to.
     pub url: String,
+    /// Where to when that does not answer: servers of which any will do, in turn.
+    pub alternatives: Vec<String>,
     /// Credentials, TLS, proxy.
     pub http: httpc::Config,
+    /// Signs requests for AWS.
+    pub sigv4: Option<httpc::SigV4>,
     /// Further headers.
     pub headers: Vec<(String, String)>,
     /// How long a request may take.
@@ -95,10 +105,15 @@ impl Destination {
             timeout: settings.timeout,
             compression: false,
             idle_per_host: settings.queue.max_shards,
+            sigv4: settings.sigv4.clone(),
             ..Options::default()
         };
         let client = Client::new(&settings.http, options).map_err(http)?;
-        Request::post(&settings.url, "application/x-protobuf", Vec::new()).map_err(http)?;
+        let mut urls = vec![settings.url.clone()];
+        urls.extend(settings.alternatives.iter().cloned());
+        for url in &urls {
+            Request::post(url, "application/x-protobuf", Vec::new()).map_err(http)?;
+        }
         let name = match settings.name.is_empty() {
             false => settings.name.clone(),
             true => format!("{:06x}", xxhash_rust::xxh3::xxh3_64(settings.url.as_bytes()) >> 40),
@@ -106,7 +121,8 @@ impl Destination {
         Ok(Self {
             fingerprint: format!("{settings:?}"),
             name,
-            url: settings.url,
+            urls,
+            current: AtomicUsize::new(0),
             client,
             headers: settings.headers,
             timeout: settings.timeout,
@@ -125,9 +141,19 @@ impl Destination {
         &self.name
     }
 
-    /// Where to.
+    /// Where to, now.
     pub(super) fn url(&self) -> &str {
-        &self.url
+        &self.urls[self.current.load(Ordering::Relaxed) % self.urls.len()]
+    }
+
+    /// `url` cannot take samples: the next one is used, unless another request has already gone on to it.
+    pub(super) fn go_on_from(&self, url: &str) {
+        let now = self.current.load(Ordering::Relaxed);
+        if self.urls.len() > 1 && self.urls[now % self.urls.len()] == url {
+            let next = (now + 1) % self.urls.len();
+            // Lost to another request that saw the same: it has gone on.
+            self.current.compare_exchange(now, next, Ordering::Relaxed, Ordering::Relaxed).ok();
+        }
     }
 
     /// Whether nothing about it has changed.

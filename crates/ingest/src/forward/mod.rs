@@ -6,6 +6,7 @@
 
 mod destination;
 mod sender;
+mod series;
 mod spool;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 use model::batch::SeriesKey;
 use model::seam::BoxFuture;
-use model::{Appended, Appender, Batch, Clock, Labels, SeamError, SeriesRef, TenantId};
+use model::{Appended, Appender, Batch, Clock, ErrorKind, Labels, SeamError, SeriesRef, TenantId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -27,6 +28,7 @@ pub use spool::SpoolError;
 use crate::config::ForwardConfig;
 use crate::metrics::{Dropped, Metrics};
 use sender::Sender;
+use series::Series;
 use spool::{Record, Spool, Written};
 
 /// Series whose labels are remembered by their reference; those of further ones are asked for each time.
@@ -39,6 +41,8 @@ pub type LabelsOf = Arc<dyn Fn(&TenantId, SeriesRef) -> Option<Labels> + Send + 
 pub struct Forward {
     inner: Arc<dyn Appender>,
     labels_of: LabelsOf,
+    /// There is no storage but the spool: what it does not take is lost, and said so.
+    spool_only: bool,
     clock: Arc<dyn Clock>,
     config: ForwardConfig,
     folder: PathBuf,
@@ -76,6 +80,7 @@ impl Forward {
         Self {
             inner,
             labels_of,
+            spool_only: false,
             clock,
             config: config.clone(),
             folder,
@@ -83,6 +88,19 @@ impl Forward {
             active: RwLock::new(None),
             known: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// Stores nothing: what the spool has taken is acknowledged, and what it cannot take is an error.
+    pub fn without_storage(
+        clock: Arc<dyn Clock>,
+        config: &ForwardConfig,
+        folder: PathBuf,
+        metrics: Metrics,
+    ) -> Self {
+        let series = Arc::new(Series::default());
+        let known = Arc::clone(&series);
+        let labels_of: LabelsOf = Arc::new(move |_, reference| known.labels_of(reference));
+        Self { spool_only: true, ..Self::new(series, labels_of, clock, config, folder, metrics) }
     }
 
     /// Puts other destinations in force. One that stays as it is keeps its sender; a new one begins with what is stored from now on.
@@ -216,52 +234,55 @@ impl Forward {
                 }
             }
         }
-        for sample in batch.floats() {
-            if let Some(series) = map[sample.series as usize] {
-                out.push_float(series, sample.time, sample.value);
-            }
-        }
-        for sample in batch.histograms() {
-            if let Some(series) = map[sample.series as usize] {
-                out.push_histogram(series, sample.time, Arc::clone(&sample.histogram));
-            }
-        }
-        for (series, time, start) in batch.starts() {
-            if let Some(series) = map[*series as usize] {
-                out.push_start(series, *time, *start);
-            }
-        }
-        for (series, exemplar) in batch.exemplars() {
-            if let Some(series) = map[*series as usize] {
-                out.push_exemplar(series, exemplar.clone());
-            }
-        }
-        for (name, metadata) in batch.metadata() {
-            out.push_metadata(name.as_str(), metadata.clone());
-        }
+        copy(batch, &map, &mut out);
         out
     }
 
-    async fn spool(&self, spool: Arc<Spool>, tenant: &TenantId, batch: Batch) {
+    async fn spool(&self, spool: Arc<Spool>, tenant: &TenantId, batch: Batch) -> Result<(), String> {
         let samples = batch.sample_count() as u64;
         let record = Record::of(tenant, &batch);
         let written = tokio::task::spawn_blocking(move || spool.append(&record)).await;
-        let reason = match written {
+        let (reason, text) = match written {
             Ok(Ok(Written::Kept)) => {
                 self.metrics.forward_spooled.inc_by(samples);
-                return;
+                return Ok(());
             }
-            Ok(Ok(Written::Full)) => "spool_full_newest",
-            Ok(Err(err)) => {
-                self.metrics.warn("forward", &err.to_string());
-                "spool_error"
-            }
-            Err(err) => {
-                self.metrics.warn("forward", &err.to_string());
-                "spool_error"
-            }
+            Ok(Ok(Written::Full)) => ("spool_full_newest", "the spool is full".to_owned()),
+            Ok(Err(err)) => ("spool_error", err.to_string()),
+            Err(err) => ("spool_error", err.to_string()),
         };
+        if reason == "spool_error" {
+            self.metrics.warn("forward", &text);
+        }
         self.metrics.forward_dropped.get_or_create(&Dropped::because(reason)).inc_by(samples);
+        Err(text)
+    }
+}
+
+/// Copies the samples of the series that `map` numbers anew, and what is known of metrics.
+fn copy(batch: &Batch, map: &[Option<u32>], out: &mut Batch) {
+    for sample in batch.floats() {
+        if let Some(series) = map[sample.series as usize] {
+            out.push_float(series, sample.time, sample.value);
+        }
+    }
+    for sample in batch.histograms() {
+        if let Some(series) = map[sample.series as usize] {
+            out.push_histogram(series, sample.time, Arc::clone(&sample.histogram));
+        }
+    }
+    for (series, time, start) in batch.starts() {
+        if let Some(series) = map[*series as usize] {
+            out.push_start(series, *time, *start);
+        }
+    }
+    for (series, exemplar) in batch.exemplars() {
+        if let Some(series) = map[*series as usize] {
+            out.push_exemplar(series, exemplar.clone());
+        }
+    }
+    for (name, metadata) in batch.metadata() {
+        out.push_metadata(name.as_str(), metadata.clone());
     }
 }
 
@@ -289,11 +310,19 @@ impl Appender for Forward {
         batch: &'a Batch,
     ) -> BoxFuture<'a, Result<Appended, SeamError>> {
         Box::pin(async move {
+            let current = self.current();
+            if self.spool_only && current.is_none() {
+                return Err(SeamError::new(ErrorKind::Unavailable, "there is no destination"));
+            }
             let appended = self.inner.append(tenant, batch).await?;
-            if let Some((spool, destinations)) = self.current() {
+            if let Some((spool, destinations)) = current {
                 let wanted = self.wanted(&destinations, tenant, batch, &appended);
-                if !wanted.is_empty() {
-                    self.spool(spool, tenant, wanted).await;
+                if !wanted.is_empty()
+                    && let Err(reason) = self.spool(spool, tenant, wanted).await
+                    && self.spool_only
+                {
+                    // Elsewhere it was counted and said, and the samples are in the storage.
+                    return Err(SeamError::new(ErrorKind::Unavailable, reason));
                 }
             }
             Ok(appended)

@@ -85,7 +85,8 @@ impl Sender {
             };
             let spool = Arc::clone(&self.spool);
             let name = self.to.name().to_owned();
-            let max = (shards * self.to.queue.max_samples) as u64;
+            let queue = &self.to.queue;
+            let max = (shards * queue.max_samples.max(queue.capacity)) as u64;
             let read = tokio::task::spawn_blocking(move || {
                 let at = spool.position(&name);
                 let passed = spool.passed(&name);
@@ -320,7 +321,8 @@ impl Sender {
         let mut backoff = queue.min_backoff;
         let to = self.labels();
         loop {
-            let (reason, wait) = match self.request(portion, &stop).await {
+            let url = self.to.url();
+            let (reason, wait) = match self.request(url, portion, &stop).await {
                 Attempt::Stopped => return Sent::Stopped,
                 Attempt::Taken => {
                     self.metrics.forward_sent.get_or_create(&to).inc_by(portion.samples);
@@ -344,6 +346,7 @@ impl Sender {
             };
             self.metrics.forward_retries.get_or_create(&to).inc();
             self.metrics.warn("forward", &format!("{} cannot take samples now: {reason}", self.to.name()));
+            self.to.go_on_from(url);
             if !pause(wait.map_or(backoff, |wait| wait.min(MAX_RETRY_AFTER)), &stop).await {
                 return Sent::Stopped;
             }
@@ -351,12 +354,12 @@ impl Sender {
         }
     }
 
-    async fn request(&self, portion: &Portion, stop: &watch::Receiver<bool>) -> Attempt {
+    async fn request(&self, url: &str, portion: &Portion, stop: &watch::Receiver<bool>) -> Attempt {
         let (kind, version) = match self.to.message {
             Message::V1 => ("application/x-protobuf", "0.1.0"),
             Message::V2 => ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0"),
         };
-        let mut request = match Request::post(self.to.url(), kind, portion.body.clone()) {
+        let mut request = match Request::post(url, kind, portion.body.clone()) {
             Ok(request) => request,
             Err(err) => return Attempt::Refused(err.chain()),
         };

@@ -157,7 +157,9 @@ fn settings(url: &str, message: Message) -> Settings {
     Settings {
         name: "up".into(),
         url: url.into(),
+        alternatives: Vec::new(),
         http: httpc::Config::default(),
+        sigv4: None,
         headers: vec![("x-own".into(), "1".into())],
         timeout: Duration::from_secs(10),
         message,
@@ -168,6 +170,7 @@ fn settings(url: &str, message: Message) -> Settings {
         queue: Queue {
             min_shards: 2,
             max_shards: 4,
+            capacity: 10,
             max_samples: 10,
             deadline: Duration::from_millis(20),
             min_backoff: Duration::from_millis(5),
@@ -252,12 +255,43 @@ async fn both_versions_deliver_rewritten_series() {
         assert!(of("1@1").headers.contains("x-own: 1") && !of("1@1").headers.contains("x-scope-orgid"));
         assert!(of("2@2").headers.contains("x-scope-orgid: team"));
         assert!(requests.iter().any(|got| got.metadata == 1), "{requests:?}");
-        assert_eq!(
-            world.metrics.forward_sent.get_or_create(&crate::metrics::To { destination: "up".into() }).get(),
-            2
-        );
+        // Counted once the answer has come back, which is after the request was seen.
+        let to = crate::metrics::To { destination: "up".into() };
+        let sent = || world.metrics.forward_sent.get_or_create(&to).get();
+        wait("both samples to be counted", || (sent() >= 2).then_some(())).await;
+        assert_eq!(sent(), 2);
         forward.close().await;
     }
+}
+
+/// Two addresses of which the first is nobody; series have references although nothing is stored.
+#[tokio::test]
+async fn without_a_storage_samples_go_to_the_server_that_answers() {
+    let sink = sink("127.0.0.1:0", Message::V2, Vec::new()).await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let world = World::new(ForwardConfig::default());
+    let forward = Forward::without_storage(
+        Arc::new(model::time::SystemClock),
+        &world.config,
+        world.folder.path().join("forward"),
+        world.metrics.clone(),
+    );
+    let early = forward.append(&TenantId::default(), &batch(&["a"], 1)).await.unwrap_err();
+    assert!(early.to_string().contains("no destination"), "{early}");
+    let to = Settings {
+        alternatives: vec![sink.url.clone()],
+        ..settings(&format!("http://{nobody}/w"), Message::V2)
+    };
+    forward.reload(vec![Destination::new(to).unwrap()]).await.unwrap();
+    let appended = forward.append(&TenantId::default(), &batch(&["a", "b"], 1)).await.unwrap();
+    let mut next = Batch::new();
+    let series = next.add_series_ref(appended.refs[1].unwrap());
+    next.push_float(series, 2, 2.0);
+    forward.append(&TenantId::default(), &next).await.unwrap();
+    let mut got = sink.wait(3).await;
+    got.sort();
+    assert_eq!(got, ["a{dc=\"eu\"} 1@1", "b{dc=\"eu\"} 1@1", "b{dc=\"eu\"} 2@2"]);
+    forward.close().await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use httpc::{Client, Method, Options, Request, Secret, StatusCode};
+use httpc::{Client, Method, Options, Request, StatusCode};
 use serde::Deserialize;
 use tokio::sync::watch;
 
@@ -24,26 +24,24 @@ struct Answer {
 pub struct Announcer {
     client: Client,
     collectors: Vec<String>,
-    token: Secret,
     agent: Announcement,
     remote: watch::Sender<Remote>,
 }
 
 impl Announcer {
-    /// `collectors`: their URLs, asked in this order until one takes the announcement.
+    /// `http`: with the token as its authorization. `collectors`: their URLs, asked in this order until one takes the announcement.
     ///
     /// # Errors
     /// The client cannot be made. Blocks on certificate files.
     pub fn new(
         http: &httpc::Config,
         collectors: Vec<String>,
-        token: Secret,
         agent: Announcement,
     ) -> Result<(Self, watch::Receiver<Remote>), httpc::Error> {
         let options = Options { timeout: TIMEOUT, connect_timeout: TIMEOUT, ..Options::default() };
         let client = Client::new(http, options)?;
         let (remote, seen) = watch::channel(Remote::default());
-        Ok((Self { client, collectors, token, agent, remote }, seen))
+        Ok((Self { client, collectors, agent, remote }, seen))
     }
 
     /// Announces before every end of the lease, until cancelled. A change of what is to be pushed goes to the receiver.
@@ -128,9 +126,6 @@ impl Announcer {
     }
 
     async fn send(&self, request: Request) -> Result<(StatusCode, Vec<u8>), String> {
-        let request = request
-            .header("authorization", &format!("Bearer {}", self.token.expose()))
-            .map_err(|err| err.chain())?;
         let response = self.client.send(request).await.map_err(|err| err.chain())?;
         let status = response.status();
         let body = response.bytes(MAX_BYTES).await.map_err(|err| err.chain())?;

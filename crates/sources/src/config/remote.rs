@@ -95,9 +95,9 @@ httpc::with_http_fields! {
         /// Metadata for version 1 receivers.
         #[serde(default)]
         pub metadata_config: MetadataConfig,
-        /// AWS signatures; parsed, not supported.
+        /// Signs requests for AWS (Signature Version 4).
         #[serde(default)]
-        pub sigv4: Option<serde_json::Value>,
+        pub sigv4: Option<httpc::SigV4>,
         /// Azure tokens; parsed, not supported.
         #[serde(default)]
         pub azuread: Option<serde_json::Value>,
@@ -149,6 +149,9 @@ impl RemoteWriteConfig {
                 "at most one of basic_auth, authorization, oauth2, sigv4, azuread or google_iam must be configured",
             ));
         }
+        if let Some(sigv4) = &self.sigv4 {
+            sigv4.validate().map_err(|err| InvalidField::new("sigv4", err.to_string()))?;
+        }
         self.queue_config.check()
     }
 }
@@ -157,7 +160,7 @@ impl RemoteWriteConfig {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
-    /// Samples buffered for each shard.
+    /// Samples buffered for each shard: at most so many are read from the spool at once for it.
     pub capacity: i64,
     /// The most senders.
     pub max_shards: i64,

@@ -162,6 +162,9 @@ with_discovery_fields! {
         /// A larger body (decompressed) fails the scrape; `global`'s when 0.
         #[serde(default)]
         pub body_size_limit: ByteSize,
+        /// Signs requests for AWS (Signature Version 4); not together with another authentication.
+        #[serde(default)]
+        pub sigv4: Option<httpc::SigV4>,
         /// More samples after relabelling fail the scrape; `global`'s when 0.
         #[serde(default)]
         pub sample_limit: u64,
@@ -231,6 +234,13 @@ impl ScrapeConfig {
         let job = self.job_name.clone();
         let wrong = |field: &str, text: String| InvalidField::new(field, text);
         self.http().validate().map_err(|err| wrong("", err.to_string()))?;
+        if let Some(sigv4) = &self.sigv4 {
+            sigv4.validate().map_err(|err| wrong("sigv4", err.to_string()))?;
+            if self.basic_auth.is_some() || self.authorization.is_some() || self.oauth2.is_some() {
+                let text = "at most one of basic_auth, authorization, oauth2 & sigv4 must be configured";
+                return Err(wrong("", text.to_owned()));
+            }
+        }
         self.check_discovery()?;
         if job.is_empty() {
             return Err(wrong("job_name", "job_name is empty".into()));

@@ -1,37 +1,29 @@
 //! Instances of AWS EC2. Sources: the Prometheus manual, "ec2_sd_config"; the EC2 API reference, `DescribeInstances`; the EC2
 //! manual, "Instance metadata".
 //!
-//! Requests are signed by `httpc::sigv4`; the keys are the section's, the environment's, those of the shared credentials file
-//! or those of the instance's role. A `role_arn` is assumed through STS.
+//! Keys and signatures are those of `httpc::aws`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use httpc::sigv4::{Credentials, sign};
-use httpc::{Client, Method, Request, Secret};
+use httpc::Client;
+use httpc::aws::{self, SigV4};
+use httpc::sigv4::Credentials;
 use roxmltree::{Document, Node};
 
 use super::poll::{self, ADDRESS, Target, join, sanitize};
 use super::section::Section;
-use super::{Group, Out, now_seconds};
+use super::{Group, Out};
 
-/// The metadata service of an instance.
-const METADATA: &str = "http://169.254.169.254";
 /// The API version whose answers are read.
 const VERSION: &str = "2016-11-15";
-const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
 /// `ec2_sd_configs`
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     http: httpc::Config,
     endpoint: String,
-    region: String,
-    access_key: String,
-    secret_key: Secret,
-    profile: String,
-    role_arn: String,
-    external_id: String,
+    aws: SigV4,
     port: u16,
     filters: Vec<(String, Vec<String>)>,
     refresh: Duration,
@@ -39,8 +31,16 @@ pub(crate) struct Config {
 
 impl Config {
     pub(crate) fn read(section: &Section<'_>) -> Result<Self, String> {
-        let (access_key, secret_key) = (section.text("access_key"), section.text("secret_key"));
-        if access_key.is_empty() != secret_key.is_empty() {
+        let aws = SigV4 {
+            region: section.text("region"),
+            access_key: section.text("access_key"),
+            secret_key: section.text("secret_key").into(),
+            profile: section.text("profile"),
+            role_arn: section.text("role_arn"),
+            external_id: section.text("external_id"),
+            ..SigV4::default()
+        };
+        if aws.validate().is_err() {
             return Err("access_key and secret_key must be given together".into());
         }
         let endpoint = section.text("endpoint");
@@ -51,12 +51,7 @@ impl Config {
         Ok(Self {
             http: section.http()?,
             endpoint,
-            region: section.text("region"),
-            access_key,
-            secret_key: secret_key.into(),
-            profile: section.text("profile"),
-            role_arn: section.text("role_arn"),
-            external_id: section.text("external_id"),
+            aws,
             port: section.port_or("port", 80)?,
             filters: section.filters()?,
             refresh: section.duration_or("refresh_interval", 60)?,
@@ -83,8 +78,8 @@ struct Round {
 impl poll::Ask for Round {
     async fn ask(&mut self) -> Result<Vec<Group>, String> {
         let Self { client, config, zones } = self;
-        let region = region(config, client).await?;
-        let credentials = credentials(config, client, &region).await?;
+        let region = aws::region(&config.aws, client).await?;
+        let credentials = aws::credentials(&config.aws, client, &region).await?;
         let call = Call { client, config, region: &region, credentials: &credentials };
         if zones.is_none() {
             // The zones' ids are an extra that the keys may not be allowed to read.
@@ -129,172 +124,11 @@ impl Call<'_> {
     async fn describe(&self, action: &str, pairs: &[(String, String)]) -> Result<String, String> {
         let region = self.region;
         let url = match self.config.endpoint.as_str() {
-            "" => format!("https://ec2.{region}.{}/", domain(region)),
+            "" => format!("https://ec2.{region}.{}/", aws::domain(region)),
             given => given.to_owned(),
         };
-        query(self.client, &url, action, VERSION, pairs, self.credentials, region, "ec2").await
+        aws::query(self.client, &url, action, VERSION, pairs, self.credentials, region, "ec2").await
     }
-}
-
-/// The domain of a region's services.
-fn domain(region: &str) -> &'static str {
-    if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
-}
-
-/// A request in AWS' query protocol.
-#[expect(clippy::too_many_arguments, reason = "each is a part of the request; there are two callers")]
-async fn query(
-    client: &Client,
-    url: &str,
-    action: &str,
-    version: &str,
-    pairs: &[(String, String)],
-    credentials: &Credentials,
-    region: &str,
-    service: &str,
-) -> Result<String, String> {
-    let mut form = httpc::Url::parse("http://h").expect("a constant URL");
-    form.query_pairs_mut().append_pair("Action", action).append_pair("Version", version).extend_pairs(pairs);
-    let body = form.query().unwrap_or_default().to_owned();
-    let request = Request::post(url, FORM, body).map_err(|err| err.chain())?;
-    let request = sign(request, credentials, region, service, now_seconds()).map_err(|err| err.chain())?;
-    let body = poll::body(client, request).await.map_err(|reason| format!("{action}: {reason}"))?;
-    String::from_utf8(body).map_err(|_| format!("{action}: the answer is not UTF-8"))
-}
-
-/// The metadata service of the instance that this process runs on, version 2.
-async fn metadata(client: &Client, path: &str) -> Result<String, String> {
-    let short = Duration::from_secs(3);
-    let request = Request::new(Method::PUT, &format!("{METADATA}/latest/api/token"))
-        .and_then(|request| request.header("x-aws-ec2-metadata-token-ttl-seconds", "300"))
-        .map_err(|err| err.chain())?
-        .timeout(short);
-    let token = String::from_utf8_lossy(&poll::body(client, request).await?).into_owned();
-    let request = Request::get(&format!("{METADATA}{path}"))
-        .and_then(|request| request.header("x-aws-ec2-metadata-token", token.trim()))
-        .map_err(|err| err.chain())?
-        .timeout(short);
-    Ok(String::from_utf8_lossy(&poll::body(client, request).await?).trim().to_owned())
-}
-
-fn env(name: &str) -> String {
-    std::env::var(name).unwrap_or_default()
-}
-
-async fn region(config: &Config, client: &Client) -> Result<String, String> {
-    if !config.region.is_empty() {
-        return Ok(config.region.clone());
-    }
-    for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
-        if !env(name).is_empty() {
-            return Ok(env(name));
-        }
-    }
-    let found = metadata(client, "/latest/meta-data/placement/region").await;
-    found.map_err(|reason| {
-        format!(
-            "region is not given, AWS_REGION is not set, and the metadata service does not answer: {reason}"
-        )
-    })
-}
-
-async fn credentials(config: &Config, client: &Client, region: &str) -> Result<Credentials, String> {
-    let own = if !config.access_key.is_empty() {
-        Credentials {
-            access_key: config.access_key.clone(),
-            secret_key: config.secret_key.clone(),
-            session_token: Secret::default(),
-        }
-    } else if config.profile.is_empty() && !env("AWS_ACCESS_KEY_ID").is_empty() {
-        Credentials {
-            access_key: env("AWS_ACCESS_KEY_ID"),
-            secret_key: env("AWS_SECRET_ACCESS_KEY").into(),
-            session_token: env("AWS_SESSION_TOKEN").into(),
-        }
-    } else if let Some(found) = shared_file(&config.profile).await? {
-        found
-    } else {
-        let path = "/latest/meta-data/iam/security-credentials/";
-        let missing = |reason| {
-            format!(
-                "no keys: neither access_key, AWS_ACCESS_KEY_ID nor a credentials file, and the metadata service does not answer: {reason}"
-            )
-        };
-        let role = metadata(client, path).await.map_err(missing)?;
-        let role = role.lines().next().unwrap_or_default().to_owned();
-        let text = metadata(client, &format!("{path}{role}")).await.map_err(missing)?;
-        let found = poll::parse("the metadata service", text.as_bytes())?;
-        Credentials {
-            access_key: poll::text(&found["AccessKeyId"]),
-            secret_key: poll::text(&found["SecretAccessKey"]).into(),
-            session_token: poll::text(&found["Token"]).into(),
-        }
-    };
-    if config.role_arn.is_empty() {
-        return Ok(own);
-    }
-    let mut pairs = vec![
-        ("RoleArn".to_owned(), config.role_arn.clone()),
-        ("RoleSessionName".to_owned(), "bellwether".to_owned()),
-    ];
-    if !config.external_id.is_empty() {
-        pairs.push(("ExternalId".to_owned(), config.external_id.clone()));
-    }
-    let url = format!("https://sts.{region}.{}/", domain(region));
-    let xml = query(client, &url, "AssumeRole", "2011-06-15", &pairs, &own, region, "sts").await?;
-    let document =
-        Document::parse(&xml).map_err(|err| format!("AssumeRole: the answer is not XML: {err}"))?;
-    let find = |name: &str| {
-        let node = document.descendants().find(|node| node.tag_name().name() == name);
-        node.and_then(|node| node.text()).unwrap_or_default().to_owned()
-    };
-    Ok(Credentials {
-        access_key: find("AccessKeyId"),
-        secret_key: find("SecretAccessKey").into(),
-        session_token: find("SessionToken").into(),
-    })
-}
-
-/// A profile of `~/.aws/credentials`; `None` when neither file nor profile exists and none was asked for.
-async fn shared_file(profile: &str) -> Result<Option<Credentials>, String> {
-    let path = match env("AWS_SHARED_CREDENTIALS_FILE") {
-        path if path.is_empty() => format!("{}/.aws/credentials", env("HOME")),
-        path => path,
-    };
-    let wanted = match profile {
-        "" => match env("AWS_PROFILE") {
-            name if name.is_empty() => "default".to_owned(),
-            name => name,
-        },
-        name => name.to_owned(),
-    };
-    let text = match tokio::fs::read_to_string(&path).await {
-        Ok(text) => text,
-        Err(err) if profile.is_empty() && err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(err) => return Err(format!("cannot read {path}: {err}")),
-    };
-    match profile_of(&text, &wanted) {
-        None if profile.is_empty() => Ok(None),
-        None => Err(format!("{path} has no profile {wanted:?} with keys")),
-        found => Ok(found),
-    }
-}
-
-fn profile_of(text: &str, wanted: &str) -> Option<Credentials> {
-    let mut inside = false;
-    let mut values: BTreeMap<&str, &str> = BTreeMap::new();
-    for line in text.lines().map(str::trim) {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            inside = name.trim() == wanted;
-        } else if inside && let Some((name, value)) = line.split_once('=') {
-            values.insert(name.trim(), value.trim());
-        }
-    }
-    Some(Credentials {
-        access_key: (*values.get("aws_access_key_id")?).to_owned(),
-        secret_key: (*values.get("aws_secret_access_key")?).into(),
-        session_token: values.get("aws_session_token").copied().unwrap_or_default().into(),
-    })
 }
 
 fn child<'a>(node: Node<'a, 'a>, name: &str) -> Option<Node<'a, 'a>> {
@@ -440,13 +274,5 @@ mod tests {
         ] {
             assert_eq!(found[0][label], value, "{label}");
         }
-    }
-
-    #[test]
-    fn profiles() {
-        let text = "[default]\naws_access_key_id = A\naws_secret_access_key = B\n[other]\naws_access_key_id=C\naws_secret_access_key=D\naws_session_token=E\n";
-        assert_eq!(profile_of(text, "default").unwrap().access_key, "A");
-        assert_eq!(profile_of(text, "other").unwrap().session_token.expose(), "E");
-        assert!(profile_of(text, "none").is_none());
     }
 }

@@ -123,6 +123,7 @@ pub struct Scraper {
 impl Scraper {
     /// A scraper without targets. Its tasks run on the runtime from which [`Scraper::apply`] is called.
     pub fn new(parts: Parts) -> Self {
+        let failure_logs = FailureLogs::new(parts.metrics.failure_log_errors.clone());
         let shared = Shared {
             appender: parts.appender,
             clock: parts.clock,
@@ -132,7 +133,7 @@ impl Scraper {
             max_body: parts.max_body_bytes,
             buffers: Mutex::new(Vec::new()),
             agents: parts.agents,
-            failure_logs: FailureLogs::default(),
+            failure_logs,
         };
         Self {
             shared: Arc::new(shared),
@@ -166,7 +167,11 @@ impl Scraper {
             let job = job.map_or(String::new(), |(config, _)| config.job_name.clone());
             Error { job, reason: format!("cannot open scrape_failure_log_file {name}: {err}") }
         })?;
-        self.shared.failure_logs.replace(files);
+        let replaced = self.shared.failure_logs.replace(files);
+        replaced.map_err(|err| Error {
+            job: String::new(),
+            reason: format!("no thread for scrape_failure_log_file: {err}"),
+        })?;
         let gone: Vec<Handle> = {
             let mut pools = self.pools.lock();
             let kept: std::collections::BTreeSet<&str> =

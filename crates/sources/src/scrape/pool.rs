@@ -101,6 +101,7 @@ pub(crate) fn client(config: &ScrapeConfig) -> Result<Client, httpc::Error> {
         // One connection a target, kept from scrape to scrape.
         idle_per_host: 1,
         idle_timeout: config.scrape_interval.to_std() * 2 + Duration::from_secs(30),
+        sigv4: config.sigv4.clone(),
         ..Options::default()
     };
     Client::new(&config.http(), options)

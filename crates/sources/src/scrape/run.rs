@@ -374,11 +374,7 @@ impl Run {
                 metrics.failures.inc();
                 if let Some(named) = settings.failure_log.as_deref() {
                     let (job, file) = named;
-                    let logs = &self.shared.failure_logs;
-                    if let Err(err) = logs.write(file, Timestamp(time), job, &self.url, reason) {
-                        metrics.failure_log_errors.inc();
-                        tracing::debug!(file, error = %err, "a failed scrape was not written down");
-                    }
+                    self.shared.failure_logs.write(file, Timestamp(time), job, &self.url, reason);
                 }
             }
         }

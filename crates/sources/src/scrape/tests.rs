@@ -559,7 +559,14 @@ async fn failed_scrapes_are_written_down() {
     scraper.apply(config(&path)).await.unwrap();
     let up = format!("up{{instance=\"{addr}\", job=\"j\"}}");
     store.until("two scrapes", |s| s.count(&up) > 1).await;
-    let text = std::fs::read_to_string(&path).unwrap();
+    // A thread writes.
+    let written = async |path: &std::path::Path| loop {
+        match tokio::fs::read_to_string(path).await {
+            Ok(text) if text.ends_with('\n') => return text,
+            _ => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+        }
+    };
+    let text = written(&path).await;
     let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     assert_eq!(line["job_name"], "j");
     assert_eq!(line["target"], format!("http://{addr}/metrics"));
@@ -570,7 +577,7 @@ async fn failed_scrapes_are_written_down() {
     scraper.apply(config(&path)).await.unwrap();
     let before = store.count(&up);
     store.until("two more", |s| s.count(&up) > before + 1).await;
-    assert!(!std::fs::read_to_string(&path).unwrap().is_empty());
+    assert!(!written(&path).await.is_empty());
     let err = scraper.apply(config(&folder.path().join("no/such/folder"))).await.unwrap_err();
     assert!(err.to_string().contains("scrape_failure_log_file"), "{err}");
     scraper.shutdown().await;
