@@ -356,15 +356,19 @@ mod tests {
         assert!(began.elapsed() >= PATIENCE);
         assert!(mounts.running.is_none(), "it was killed");
         // Not asked again while it is left alone, and the stall grows.
-        let Err(Silent::Stalled(first)) = mounts.ask(&[hung.clone()])[0] else { panic!("it has stalled") };
-        let Err(Silent::Stalled(then)) = mounts.ask(&[hung.clone()])[0] else { panic!("it has stalled") };
+        let Err(Silent::Stalled(first)) = mounts.ask(std::slice::from_ref(&hung))[0] else {
+            panic!("it has stalled")
+        };
+        let Err(Silent::Stalled(then)) = mounts.ask(std::slice::from_ref(&hung))[0] else {
+            panic!("it has stalled")
+        };
         assert!(then >= first);
         // Unmounted: forgotten, once the kernel has let the child go.
         while !mounts.stalled.is_empty() {
             mounts.ask(&[]);
         }
         // Another program, or none.
-        let text = |child| match &Mounts::new(child).ask(&[other.clone()])[0] {
+        let text = |child| match &Mounts::new(child).ask(std::slice::from_ref(&other))[0] {
             Err(Silent::Refused(text)) => text.clone(),
             other => panic!("{other:?}"),
         };
