@@ -419,7 +419,7 @@ mod tests {
     fn guard(active: &'static str) -> Guard {
         let config = CardinalityConfig {
             new_series: 3000,
-            new_sets: 2500,
+            new_sets: 4200,
             window: PromDuration(1000),
             duration: PromDuration(500),
             ..CardinalityConfig::default()
