@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 
@@ -138,6 +139,9 @@ pub(crate) fn test_environment() -> Result<Environment> {
     Ok(environment)
 }
 
+/// Whether the lists of packages are those of today.
+static UPDATED: AtomicBool = AtomicBool::new(false);
+
 /// Installs distribution packages, or says which to install.
 fn install(packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
@@ -154,7 +158,9 @@ fn install(packages: &[&str]) -> Result<()> {
             .env("DEBIAN_FRONTEND", "noninteractive");
         command(&mut apt)
     };
-    quiet(&["update"])?;
+    if !UPDATED.swap(true, Ordering::Relaxed) {
+        quiet(&["update"])?;
+    }
     let mut args = vec!["install", "-y", "--no-install-recommends"];
     args.extend(packages);
     quiet(&args)
