@@ -40,6 +40,14 @@ pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// What servers are started with, unless a test gives the flag itself.
+const DEFAULTS: [&str; 3] =
+    ["--web.listen-address=127.0.0.1:0", "--sources.host.interval=1s", "--web.enable-lifecycle"];
+
+fn name(flag: &str) -> &str {
+    flag.split_once('=').map_or(flag, |(name, _)| name)
+}
+
 /// A running server. It is killed when the value is dropped.
 pub(crate) struct Server {
     child: Child,
@@ -57,11 +65,7 @@ impl Server {
         command
             .arg("server")
             .arg(format!("--storage.path={}", folder.display()))
-            .args([
-                "--web.listen-address=127.0.0.1:0",
-                "--sources.host.interval=1s",
-                "--web.enable-lifecycle",
-            ])
+            .args(DEFAULTS.iter().filter(|flag| !args.iter().any(|arg| name(arg) == name(flag))))
             .args(args);
         Self::spawn(command)
     }
