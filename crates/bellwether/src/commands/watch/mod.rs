@@ -250,11 +250,14 @@ async fn rounds(
                 .then(|| format!("heartbeat {} has not come for {} s", beat.name, age / 1000));
             outcomes.push((Seen::new("HeartbeatMissed", &beat.name, "", now), problem, 1));
         }
+        // Targets that hang make a round long: the next one comes so much later.
+        let seen_at = clock.now();
+        let pace_ms = interval_ms + (seen_at - now).max(0);
         let due: Vec<(Alert, bool)> = {
             let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
             let take = |(fresh, problem, needed): (Seen, Option<String>, u32)| {
                 let seen = board.entry(fresh.labels.to_string()).or_insert(fresh);
-                Some((seen.take(problem, needed, interval_ms, now)?, false))
+                Some((seen.take(problem, needed, pace_ms, seen_at)?, false))
             };
             outcomes.into_iter().filter_map(take).collect()
         };
