@@ -86,7 +86,7 @@ impl Default for Config {
 pub struct InvalidRule(pub String);
 
 /// A rule, checked and compiled.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     config: Config,
     regex: Pattern,

@@ -14,8 +14,8 @@ pub struct Destination {
     urls: Vec<String>,
     /// Which of them.
     current: AtomicUsize,
-    /// Everything that was configured, to tell whether a reload changed it.
-    fingerprint: String,
+    /// Everything that was configured, to tell whether a reload changed it; not its text, in which secrets are hidden.
+    settings: Settings,
     pub(super) client: Client,
     pub(super) headers: Vec<(String, String)>,
     pub(super) timeout: Duration,
@@ -53,7 +53,7 @@ pub struct Queue {
 }
 
 /// What a destination is made from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// For metrics and logs; empty for one made from the URL.
     pub name: String,
@@ -119,20 +119,20 @@ impl Destination {
             true => format!("{:06x}", xxhash_rust::xxh3::xxh3_64(settings.url.as_bytes()) >> 40),
         };
         Ok(Self {
-            fingerprint: format!("{settings:?}"),
             name,
             urls,
             current: AtomicUsize::new(0),
             client,
-            headers: settings.headers,
+            headers: settings.headers.clone(),
             timeout: settings.timeout,
             message: settings.message,
-            external_labels: settings.external_labels,
-            relabel: settings.relabel,
+            external_labels: settings.external_labels.clone(),
+            relabel: settings.relabel.clone(),
             exemplars: settings.exemplars,
             histograms: settings.histograms,
-            queue: settings.queue,
+            queue: settings.queue.clone(),
             metadata: settings.metadata,
+            settings,
         })
     }
 
@@ -158,7 +158,7 @@ impl Destination {
 
     /// Whether nothing about it has changed.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.fingerprint == other.fingerprint
+        self.settings == other.settings
     }
 
     /// The labels under which a series is sent; `None` when it is not.

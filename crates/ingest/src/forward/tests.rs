@@ -264,6 +264,22 @@ async fn both_versions_deliver_rewritten_series() {
     }
 }
 
+#[test]
+fn a_changed_secret_is_a_change() {
+    let with = |password: &str| {
+        let http = httpc::Config {
+            basic_auth: Some(httpc::BasicAuth {
+                username: "u".into(),
+                password: password.into(),
+                ..httpc::BasicAuth::default()
+            }),
+            ..httpc::Config::default()
+        };
+        Destination::new(Settings { http, ..settings("http://127.0.0.1:1/w", Message::V2) }).unwrap()
+    };
+    assert!(with("a").is_same(&with("a")) && !with("a").is_same(&with("b")));
+}
+
 /// Two addresses of which the first is nobody; series have references although nothing is stored.
 #[tokio::test]
 async fn without_a_storage_samples_go_to_the_server_that_answers() {
