@@ -131,7 +131,9 @@ fn keep_head(disk: &Arc<dyn Disk>, tenant_dir: &Path) -> Result<PathBuf> {
         disk.sync_dir(&to).map_err(Error::io("sync", &to))?;
     }
     disk.sync_dir(&to).map_err(Error::io("sync", &to))?;
-    disk.sync_dir(&dir).map_err(Error::io("sync", &dir))?;
+    for parent in [dir.as_path(), tenant_dir] {
+        disk.sync_dir(parent).map_err(Error::io("sync", parent))?;
+    }
     Ok(to)
 }
 

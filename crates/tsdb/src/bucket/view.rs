@@ -91,7 +91,7 @@ pub(crate) fn missing(err: &Error) -> String {
 /// The names of copies that hold samples in `start..=end` and are not on disk, as tombstones name them.
 ///
 /// # Errors
-/// `ObjectStore` before the store was listed: what is there is not known.
+/// `ObjectStore` before the store was listed, or when a copy there is damaged: what it holds is not known.
 pub(crate) fn pending(tenant: &Tenant, start: i64, end: i64) -> Result<Vec<String>> {
     let Some(bucket) = &tenant.bucket else { return Ok(Vec::new()) };
     let visible = bucket.visible(&tenant.blocks.list()).ok_or_else(|| Error::ObjectStore {
@@ -100,6 +100,13 @@ pub(crate) fn pending(tenant: &Tenant, start: i64, end: i64) -> Result<Vec<Strin
         reason: "it has not answered since the start, so what is to be deleted in it is not known; try again when it does"
             .to_owned(),
     })?;
+    if let Some((name, err)) = bucket.known.read().damaged.iter().next() {
+        return Err(Error::ObjectStore {
+            verb: "read",
+            object: format!("{}/{name}", bucket.folder),
+            reason: format!("what is to be deleted in it is not known: {err}; mend the copy or remove it"),
+        });
+    }
     let overlapping = visible.iter().filter(|copy| copy.meta.overlaps(start, end));
     Ok(overlapping.map(|copy| format!("{}{}", super::sync::PENDING, copy.name)).collect())
 }

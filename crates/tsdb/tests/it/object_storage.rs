@@ -337,6 +337,11 @@ fn a_damaged_copy_is_said_and_the_others_are_read() {
         "{:?}",
         names.warnings
     );
+    let refused = db.delete_series(&world.tenant, &[vec![Matcher::equal("__name__", "a")]], ALL);
+    assert!(
+        refused.unwrap_err().to_string().contains(&all[0]),
+        "it would be there again once the copy is mended"
+    );
     let found = read_a(&world, &db);
     assert!(!found.is_empty() && found[0].0 > written[0].0, "the others are read");
     assert_eq!(found.last().map(|one| one.0), written.last().map(|one| one.0));
