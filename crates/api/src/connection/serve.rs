@@ -66,8 +66,9 @@ struct One {
 
 impl One {
     async fn serve(self, stream: TcpStream, watcher: Watcher) {
-        let Some(read) = self.file.as_ref().map(|file| file.current()) else {
-            return self.speak(stream, true, watcher).await;
+        let read = match &self.file {
+            Some(file) => file.current().await,
+            None => return self.speak(stream, true, watcher).await,
         };
         let Some(tls) = &read.tls else { return self.speak(stream, read.http2, watcher).await };
         match tokio::time::timeout(self.limits.head, tls.accept(stream)).await {

@@ -60,7 +60,11 @@ fn stamp(path: &Path) -> Option<SystemTime> {
 }
 
 fn stamps(paths: Vec<PathBuf>) -> Stamps {
-    paths.into_iter().map(|path| (stamp(&path), path)).map(|(at, path)| (path, at)).collect()
+    let stamped = |path: PathBuf| {
+        let at = stamp(&path);
+        (path, at)
+    };
+    paths.into_iter().map(stamped).collect()
 }
 
 fn read(path: &Path, tokens: bool) -> Result<Read, WebFileError> {
@@ -106,7 +110,9 @@ fn read(path: &Path, tokens: bool) -> Result<Read, WebFileError> {
 pub struct WebFile {
     path: PathBuf,
     tokens: bool,
-    current: Mutex<(Arc<Read>, Instant)>,
+    current: Mutex<Arc<Read>>,
+    /// When the files were last looked at; held while somebody does.
+    looked: tokio::sync::Mutex<Instant>,
     passwords: Passwords,
 }
 
@@ -120,51 +126,61 @@ impl WebFile {
         if path.as_os_str().is_empty() {
             return Ok(None);
         }
-        let current = Mutex::new((Arc::new(read(path, tokens)?), Instant::now()));
-        Ok(Some(Arc::new(Self { path: path.to_owned(), tokens, current, passwords: Passwords::default() })))
+        let current = Mutex::new(Arc::new(read(path, tokens)?));
+        let (looked, passwords) = (tokio::sync::Mutex::new(Instant::now()), Passwords::default());
+        Ok(Some(Arc::new(Self { path: path.to_owned(), tokens, current, looked, passwords })))
     }
 
     /// Whether TLS is spoken.
     pub fn is_tls(&self) -> bool {
-        self.current.lock().0.tls.is_some()
+        self.current.lock().tls.is_some()
     }
 
-    /// What holds now.
-    pub(crate) fn current(&self) -> Arc<Read> {
-        let mut current = self.current.lock();
-        if current.1.elapsed() < LOOK {
-            return Arc::clone(&current.0);
+    /// What holds now. Whoever comes first after a second looks at the files; the others do not wait for that.
+    pub(crate) async fn current(self: &Arc<Self>) -> Arc<Read> {
+        if let Ok(mut looked) = self.looked.try_lock()
+            && looked.elapsed() >= LOOK
+        {
+            let this = Arc::clone(self);
+            if let Err(err) = tokio::task::spawn_blocking(move || this.look()).await {
+                tracing::error!(error = %err, "the file for the web server was not looked at");
+            }
+            *looked = Instant::now();
         }
-        current.1 = Instant::now();
-        if current.0.stamps.iter().all(|(path, at)| stamp(path) == *at) {
-            return Arc::clone(&current.0);
+        Arc::clone(&self.current.lock())
+    }
+
+    /// Reads the files again when they have changed. Blocks.
+    fn look(&self) {
+        let old = Arc::clone(&self.current.lock());
+        if old.stamps.iter().all(|(path, at)| stamp(path) == *at) {
+            return;
         }
-        match read(&self.path, self.tokens) {
-            Ok(read) => {
+        let new = match read(&self.path, self.tokens) {
+            Ok(new) => {
                 tracing::info!(path = %self.path.display(), "the file for the web server was read again");
-                current.0 = Arc::new(read);
+                new
             }
             Err(err) => {
                 tracing::error!(error = %err, "the file for the web server has changed and cannot be used; what was read before stays in force");
                 // Said once for each change.
-                let old = &current.0;
                 let stamps = stamps(old.stamps.iter().map(|(path, _)| path.clone()).collect());
-                current.0 = Arc::new(Read {
+                Read {
                     tls: old.tls.clone(),
                     users: old.users.clone(),
                     headers: old.headers.clone(),
                     http2: old.http2,
                     stamps,
-                });
+                }
             }
-        }
-        Arc::clone(&current.0)
+        };
+        *self.current.lock() = Arc::new(new);
     }
 }
 
 /// Lets those in who have a password, where the file asks for one, and adds the headers.
 pub(crate) async fn gate(State(file): State<Arc<WebFile>>, request: Request, next: Next) -> Response {
-    let read = file.current();
+    let read = file.current().await;
     let mut response = match read.users.admits(&file.passwords, request.headers()).await {
         true => next.run(request).await,
         false => users::refused(),

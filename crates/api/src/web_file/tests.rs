@@ -87,7 +87,8 @@ async fn passwords_let_in_whom_they_should() {
     let files =
         Files::new(&format!("basic_auth_users:\n  ann: '{}'\n  bob: '{}'\n", hashed("a:1"), hashed("")));
     let file = WebFile::open(&files.config).unwrap().unwrap();
-    let users = &file.current().users;
+    let read = file.current().await;
+    let users = &read.users;
     let admits = async |headers| users.admits(&file.passwords, &headers).await;
     for _ in 0..2 {
         assert!(admits(basic("ann", "a:1")).await);
@@ -103,6 +104,7 @@ async fn passwords_let_in_whom_they_should() {
         users.admits(&file.passwords, &basic("ann", &i.to_string())).await;
     }
     assert!(file.passwords.len() <= users::REMEMBERED);
+    assert_eq!(file.passwords.known(), 2, "guesses make nobody wait who is known");
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,11 +120,11 @@ async fn a_changed_file_is_read_and_a_wrong_one_is_not() {
     };
     write("nonsense: true\n");
     tokio::time::advance(LOOK).await;
-    assert_eq!(file.current().headers.len(), 1, "the old one stays");
+    assert_eq!(file.current().await.headers.len(), 1, "the old one stays");
     write("http_server_config: {http2: false}\n");
-    assert_eq!(file.current().headers.len(), 1, "not looked at yet");
+    assert_eq!(file.current().await.headers.len(), 1, "not looked at yet");
     tokio::time::advance(LOOK).await;
-    assert!(file.current().headers.is_empty() && !file.current().http2);
+    assert!(file.current().await.headers.is_empty() && !file.current().await.http2);
 }
 
 #[tokio::test]

@@ -31,6 +31,11 @@ impl Passwords {
     pub(super) fn len(&self) -> usize {
         self.seen.lock().len()
     }
+
+    /// Right ones that are remembered.
+    pub(super) fn known(&self) -> usize {
+        self.seen.lock().values().filter(|same| **same).count()
+    }
 }
 
 impl Users {
@@ -81,6 +86,10 @@ impl Users {
         let compared = tokio::task::spawn_blocking(move || bcrypt::verify(&password, &hash)).await;
         let same = is_known && matches!(compared, Ok(Ok(true)));
         let mut seen = passwords.seen.lock();
+        if seen.len() >= REMEMBERED {
+            // Guesses go first, so that a guesser makes nobody wait again who is known.
+            seen.retain(|_, same| *same);
+        }
         if seen.len() >= REMEMBERED {
             seen.clear();
         }
