@@ -360,6 +360,8 @@ impl Keeper {
         let now = self.clock.now().ms();
         let today = now.div_euclid(DAY_MS);
         let span = i64::try_from(DAYS).unwrap_or(i64::MAX);
+        let booked = |held: &Held| held.days.iter().find(|one| one.day == today).cloned();
+        let before = booked(&self.inner.lock().await.components[index]).unwrap_or_else(|| Day::new(today));
         let mut found = Vec::new();
         for day in (today - span + 1)..=today {
             let (from, to) = (day * DAY_MS, now.min((day + 1) * DAY_MS));
@@ -395,8 +397,11 @@ impl Keeper {
         let mut inner = self.inner.lock().await;
         let held = &mut inner.components[index];
         let mut entries = vec![(marker, Some(now.to_string().into_bytes()))];
-        for day in found {
-            // What was booked meanwhile is a moment of what storage says of today.
+        let now_booked = booked(held);
+        for mut day in found {
+            if let Some(booked) = now_booked.as_ref().filter(|_| day.day == today) {
+                day.add_since(booked, &before);
+            }
             match held.days.binary_search_by_key(&day.day, |one| one.day) {
                 Ok(known) => held.days[known] = day.clone(),
                 Err(place) => held.days.insert(place, day.clone()),

@@ -89,6 +89,14 @@ impl Day {
         }
     }
 
+    /// Adds what `now` has more than `before`.
+    pub(crate) fn add_since(&mut self, now: &Self, before: &Self) {
+        self.ok_ms += now.ok_ms - before.ok_ms;
+        self.degraded_ms += now.degraded_ms - before.degraded_ms;
+        self.outage_ms += now.outage_ms - before.outage_ms;
+        self.maintenance_ms += now.maintenance_ms - before.maintenance_ms;
+    }
+
     /// The worst state that took at least a minute, or any time when nothing did for that long.
     pub(crate) fn worst(&self) -> State {
         let floor = if self.ok_ms + self.maintenance_ms >= 60_000 { 60_000 } else { 1 };

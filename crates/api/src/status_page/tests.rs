@@ -198,6 +198,16 @@ async fn a_new_component_is_filled_in_from_storage_once() {
     assert_eq!(world.answers.asked.lock().len(), asked);
 }
 
+#[test]
+fn what_is_booked_while_the_past_is_read_counts() {
+    use crate::status_page::shapes::Day;
+
+    let day = |ok_ms, outage_ms| Day { day: 7, ok_ms, outage_ms, ..Day::default() };
+    let mut read = day(1000, 10);
+    read.add_since(&day(60, 5), &day(20, 5));
+    assert_eq!(read, day(1040, 10));
+}
+
 #[tokio::test]
 async fn incidents_are_told_worked_on_and_kept_within_bounds() {
     let folder = tempfile::tempdir().unwrap();
