@@ -44,36 +44,15 @@ fn utf8(out: &mut Vec<u8>, bytes: &[u8]) {
 /// Appends a label set as an object, in the order of names.
 pub(crate) fn labels(out: &mut Vec<u8>, labels: &Labels) {
     out.push(b'{');
-    // The encoding is that of `Labels`: to copy it, nobody need know that it is text.
-    let mut rest = labels.as_encoded();
-    let mut begun = false;
-    while !rest.is_empty() {
-        if begun {
+    for (i, (name, value)) in labels.iter_bytes().enumerate() {
+        if i > 0 {
             out.push(b',');
         }
-        begun = true;
-        utf8(out, take(&mut rest));
+        utf8(out, name);
         out.push(b':');
-        utf8(out, take(&mut rest));
+        utf8(out, value);
     }
     out.push(b'}');
-}
-
-/// Takes one text with its length in front, as [`Labels`] encodes it.
-fn take<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
-    let (mut len, mut shift, mut at) = (0, 0, 0);
-    loop {
-        let byte = rest[at];
-        at += 1;
-        len |= usize::from(byte & 0x7f) << shift;
-        shift += 7;
-        if byte < 0x80 {
-            break;
-        }
-    }
-    let (text, after) = rest[at..].split_at(len);
-    *rest = after;
-    text
 }
 
 /// Appends a list of strings.

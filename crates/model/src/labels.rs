@@ -58,6 +58,11 @@ impl Labels {
         Self(bytes.into())
     }
 
+    /// The pairs as bytes: to copy them, nobody need know that they are text.
+    pub fn iter_bytes(&self) -> Raw<'_> {
+        Raw { rest: self.as_encoded() }
+    }
+
     /// The canonical encoding; see the module's documentation.
     pub fn as_encoded(&self) -> &[u8] {
         &self.0
@@ -240,9 +245,9 @@ impl<'a> Iterator for Iter<'a> {
     }
 }
 
-/// Pairs as bytes, ascending by name.
+/// Pairs of a [`Labels`] as bytes, ascending by name.
 #[derive(Clone, Debug)]
-struct Raw<'a> {
+pub struct Raw<'a> {
     rest: &'a [u8],
 }
 
