@@ -23,27 +23,25 @@ pub enum Change {
 }
 
 /// Under which key an alert is stored: by when it was first taken in, so that the alerts of a storm are written side by
-/// side, wherever their fingerprints are. Before, keys were fingerprints alone.
+/// side, wherever their fingerprints are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    first: Option<u64>,
+    first: u64,
     fingerprint: u64,
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(first) = self.first {
-            write!(f, "{first:012x}-")?;
-        }
-        write!(f, "{:016x}", self.fingerprint)
+        write!(f, "{:012x}-{:016x}", self.first, self.fingerprint)
     }
 }
 
 impl Key {
-    /// From its text, of an alert with this fingerprint.
-    pub fn read(text: &str, fingerprint: u64) -> Self {
-        let first = text.split_once('-').and_then(|(first, _)| u64::from_str_radix(first, 16).ok());
-        Self { first, fingerprint }
+    /// From its text; `None` when it is none of an alert with this fingerprint.
+    pub fn read(text: &str, fingerprint: u64) -> Option<Self> {
+        let (first, of) = text.split_once('-')?;
+        let key = Self { first: u64::from_str_radix(first, 16).ok()?, fingerprint };
+        (u64::from_str_radix(of, 16) == Ok(fingerprint)).then_some(key)
     }
 }
 
@@ -84,7 +82,7 @@ impl AlertStore {
             }
             let change = if alert.is_resolved(now) { Change::Resolved } else { Change::Fired };
             let alert = Arc::new(alert);
-            let key = Key { first: Some(now.ms().max(0) as u64), fingerprint };
+            let key = Key { first: now.ms().max(0) as u64, fingerprint };
             self.by_fingerprint.insert(fingerprint, Held { alert: alert.clone(), timeout, key });
             return Ok((alert, change));
         };
@@ -203,15 +201,13 @@ mod tests {
             store.put(named(name), true, at + 60_000).unwrap();
             let fingerprint = named(name).labels.fingerprint();
             let key = store.key(fingerprint).unwrap();
-            assert_eq!(Key::read(&key.to_string(), fingerprint), key);
+            assert_eq!(Key::read(&key.to_string(), fingerprint), Some(key));
             keys.push(key.to_string());
         }
         assert!(keys.is_sorted(), "{keys:?}");
-        // A key from before there were such keeps its form.
-        let fingerprint = named("x").labels.fingerprint();
-        let old = Key::read(&format!("{fingerprint:016x}"), fingerprint);
-        store.set_key(old);
-        assert_eq!(store.key(fingerprint).unwrap().to_string(), format!("{fingerprint:016x}"));
+        for other in ["", "1", "1-2-3", "x-0000000000000001", "000000000001-0000000000000002"] {
+            assert_eq!(Key::read(other, 1), None, "{other}");
+        }
     }
 
     #[test]

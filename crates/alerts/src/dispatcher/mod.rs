@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use self::stored::{ALERTS, NFLOG, SILENCES, StoredAlert, read_all, read_keyed, stored};
+use self::stored::{ALERTS, NFLOG, SILENCES, StoredAlert, misplaced, read_all, read_keyed, stored};
 use crate::config::{Config, Settings};
 use crate::core::{Core, Due, Setup};
 use crate::error::Error;
@@ -129,7 +129,7 @@ impl Dispatcher {
         let grace = setup.config.global.resolve_timeout.ms();
         let mut core = Core::new(setup, silences, NotificationLog::new(entries), &settings)?;
         for (key, stored) in alerts {
-            let key = Key::read(&key, stored.labels.fingerprint());
+            let key = Key::read(&key, stored.labels.fingerprint()).ok_or_else(|| misplaced(ALERTS, &key))?;
             let ends_at = if stored.resolved { stored.ends_at } else { stored.ends_at.max(now + grace) };
             let alert = Alert {
                 labels: stored.labels,

@@ -118,6 +118,15 @@ pub(super) async fn read_all<T: serde::de::DeserializeOwned>(
     Ok(found.into_iter().map(|(_, value)| value).collect())
 }
 
+/// An entry under a key that is not its own.
+pub(super) fn misplaced(bucket: &str, key: &str) -> Error {
+    let message = format!("{bucket}/{key} is not the key of what is there; restore the state file");
+    Error::State {
+        doing: "reading what is stored",
+        source: SeamError::new(model::ErrorKind::Corrupt, message),
+    }
+}
+
 /// With their keys.
 pub(super) async fn read_keyed<T: serde::de::DeserializeOwned>(
     state: &dyn StateStore,

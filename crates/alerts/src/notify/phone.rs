@@ -36,6 +36,8 @@ const VOICE_TEXT: usize = 500;
 const NTFY_TEXT: usize = 4096;
 /// WeChat refuses more, in bytes.
 const WECHAT_TEXT: usize = 2048;
+/// WeChat is busy, has had too many messages, or too many requests at once: another attempt may help.
+const WECHAT_BUSY: [i64; 3] = [-1, 45009, 45033];
 
 const PUSHOVER_URL_API: &str = "https://api.pushover.net/1/messages.json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -199,7 +201,13 @@ impl Wechat {
             .map_err(|_| Failure::transient("WeChat gave no token: its answer is not JSON"))?;
         let token = body["access_token"].as_str().filter(|token| !token.is_empty());
         let token = token
-            .ok_or_else(|| Failure::permanent(format!("WeChat gave no token: {}", body["errmsg"])))?
+            .ok_or_else(|| {
+                let message = format!("WeChat gave no token: {}", body["errmsg"]);
+                match body["errcode"].as_i64() {
+                    Some(code) if WECHAT_BUSY.contains(&code) => Failure::transient(message),
+                    _ => Failure::permanent(message),
+                }
+            })?
             .to_owned();
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
         Ok(token)
@@ -233,8 +241,7 @@ impl Wechat {
                 *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 Err(Failure::transient("WeChat's access token has expired"))
             }
-            // Busy, too many messages, too many requests at once.
-            Some(-1 | 45009 | 45033) => {
+            Some(code) if WECHAT_BUSY.contains(&code) => {
                 Err(Failure::transient(format!("WeChat asks for patience: {}", answer.body)))
             }
             _ => Err(Failure::permanent(format!("WeChat refused: {}", answer.body))),

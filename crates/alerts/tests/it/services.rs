@@ -289,6 +289,17 @@ async fn wechat_renews_its_token_and_jira_finds_its_issue() {
     assert!(body.json["text"]["content"].as_str().unwrap().len() <= 2048);
     assert_eq!(sink.bodies()[0].path, "/gettoken?corpid=c&corpsecret=s");
 
+    // Busy, for the message and for the token, is no refusal; a wrong key is.
+    for (reply, retry) in [
+        (r#"{"errcode":45009,"errmsg":"freq out of limit","access_token":"tok"}"#, true),
+        (r#"{"errcode":-1,"errmsg":"system busy"}"#, true),
+        (r#"{"errcode":40001,"errmsg":"invalid secret"}"#, false),
+    ] {
+        *sink.reply.lock().unwrap() = reply.into();
+        let section = "wechat_configs: [{api_url: 'URL/', api_secret: s, corp_id: c, agent_id: '7'}]";
+        assert_eq!(attempt(section, &sink).await.unwrap_err().retry, retry, "{reply}");
+    }
+
     let sink = HttpSink::start(vec![]).await;
     *sink.reply.lock().unwrap() = r#"{"issues":[],"key":"P-1"}"#.into();
     let (result, body) =
