@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use model::Timestamp;
 use parking_lot::Mutex;
@@ -20,18 +21,34 @@ const MAX_WAITING: usize = 4096;
 /// The files by their names; jobs share one.
 pub(crate) type Files = BTreeMap<String, File>;
 
-/// Writes lines on a thread that ends with this value.
+/// Writes lines on a thread that ends with this value, when what waits is written.
 pub(crate) struct FailureLogs {
     files: Arc<Mutex<Arc<Files>>>,
     /// Once there is a file.
-    lines: Mutex<Option<SyncSender<(String, String)>>>,
+    writer: Mutex<Option<Writer>>,
     /// Lines that were not written.
     lost: Counter,
 }
 
+struct Writer {
+    lines: SyncSender<(String, String)>,
+    thread: JoinHandle<()>,
+}
+
+impl Drop for FailureLogs {
+    fn drop(&mut self) {
+        if let Some(Writer { lines, thread }) = self.writer.get_mut().take() {
+            drop(lines);
+            if thread.join().is_err() {
+                tracing::error!("the thread that writes failed scrapes down has panicked");
+            }
+        }
+    }
+}
+
 impl FailureLogs {
     pub(crate) fn new(lost: Counter) -> Self {
-        Self { files: Arc::default(), lines: Mutex::default(), lost }
+        Self { files: Arc::default(), writer: Mutex::default(), lost }
     }
 
     /// Opens files to add to; each is created when it is not there, for its owner alone.
@@ -56,14 +73,14 @@ impl FailureLogs {
     pub(crate) fn replace(&self, files: Files) -> io::Result<()> {
         let any = !files.is_empty();
         *self.files.lock() = Arc::new(files);
-        let mut lines = self.lines.lock();
-        if any && lines.is_none() {
-            let (sender, receiver) = sync_channel(MAX_WAITING);
+        let mut writer = self.writer.lock();
+        if any && writer.is_none() {
+            let (lines, receiver) = sync_channel(MAX_WAITING);
             let (files, lost) = (Arc::clone(&self.files), self.lost.clone());
-            std::thread::Builder::new()
+            let thread = std::thread::Builder::new()
                 .name("scrape-failures".into())
                 .spawn(move || write_all(&receiver, &files, &lost))?;
-            *lines = Some(sender);
+            *writer = Some(Writer { lines, thread });
         }
         Ok(())
     }
@@ -74,9 +91,8 @@ impl FailureLogs {
         let line = serde_json::json!({
             "time": time, "level": "ERROR", "msg": reason, "job_name": job, "target": url,
         });
-        let sender = self.lines.lock().clone();
-        let taken =
-            sender.is_some_and(|lines| lines.try_send((name.to_owned(), format!("{line}\n"))).is_ok());
+        let line = (name.to_owned(), format!("{line}\n"));
+        let taken = self.writer.lock().as_ref().is_some_and(|writer| writer.lines.try_send(line).is_ok());
         if !taken {
             self.lost.inc();
         }
