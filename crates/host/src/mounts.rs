@@ -90,18 +90,19 @@ struct Stalled {
 
 #[derive(Debug)]
 struct Asking {
-    child: Child,
+    /// Until it is abandoned.
+    child: Option<Child>,
     to: ChildStdin,
     from: ChildStdout,
 }
 
-impl Drop for Mounts {
+impl Drop for Asking {
     fn drop(&mut self) {
-        // Between two questions it waits for its pipe, so that it ends at once.
-        if let Some(mut asking) = self.running.take()
-            && asking.child.kill().is_ok()
+        // It is not in the kernel's hands: it ends at once, or has ended. Not waited for, it would stay as a zombie.
+        if let Some(mut child) = self.child.take()
+            && child.kill().is_ok()
         {
-            drop(asking.child.wait());
+            drop(child.wait());
         }
     }
 }
@@ -163,7 +164,7 @@ impl Mounts {
                 answer.map_err(Silent::Refused)
             }
             Err(err) if err.kind() == io::ErrorKind::TimedOut => {
-                let held = self.running.take().map(Asking::abandon);
+                let held = self.running.take().and_then(Asking::abandon);
                 let stalled = self.stalled.entry(path.to_owned()).or_insert_with(|| {
                     tracing::warn!(mount = %path.display(), "a mount does not answer");
                     Stalled { since: now, held: None, again: now, pause: AGAIN / 2, also }
@@ -221,7 +222,7 @@ impl Asking {
         let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("it has no pipes"));
         };
-        let mut asking = Self { child, to, from };
+        let mut asking = Self { child: Some(child), to, from };
         let mut hello = [0; HELLO.len()];
         match asking.read(&mut hello, START) {
             Ok(()) if hello == *HELLO => Ok(asking),
@@ -249,10 +250,11 @@ impl Asking {
     }
 
     /// Kills the child, which the kernel may hold for long.
-    fn abandon(mut self) -> Child {
+    fn abandon(mut self) -> Option<Child> {
+        let mut child = self.child.take()?;
         // It has ended already when this fails, and is reaped like any other.
-        drop(self.child.kill());
-        self.child
+        drop(child.kill());
+        Some(child)
     }
 }
 

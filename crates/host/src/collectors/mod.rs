@@ -204,7 +204,7 @@ const SPECIAL: [(&str, bool); 5] =
 
 /// The names of all collectors and whether each runs by default.
 pub(crate) fn names() -> impl Iterator<Item = (&'static str, bool)> {
-    let services = crate::services::NAMES.into_iter().map(|name| (name, true));
+    let services = crate::services::names().map(|name| (name, true));
     ALL.iter().map(|entry| (entry.name, entry.default)).chain(SPECIAL).chain(services)
 }
 
