@@ -2,10 +2,11 @@
 //! `remote_write`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::bail;
 use ingest::forward::{Destination, Forward, Queue, Settings};
-use model::{Appender, Clock};
+use model::{Appender, Clock, Labels};
 use sources::config::{PrometheusFile, RemoteWriteConfig};
 use wire::remote_write::Message;
 
@@ -92,6 +93,38 @@ fn destination(config: &RemoteWriteConfig, file: &PrometheusFile) -> anyhow::Res
                 count(config.metadata_config.max_samples_per_send),
             )
         }),
+    };
+    Ok(Destination::new(settings)?)
+}
+
+/// Servers of ours, of which any will do, as a destination of samples.
+pub(super) fn upstream(name: &str, urls: &[String], http: httpc::Config) -> anyhow::Result<Destination> {
+    let mut urls = urls.iter().map(|url| format!("{}/api/v1/write", url.trim_end_matches('/')));
+    let settings = Settings {
+        name: name.to_owned(),
+        url: urls.next().unwrap_or_default(),
+        alternatives: urls.collect(),
+        http,
+        sigv4: None,
+        headers: Vec::new(),
+        timeout: Duration::from_secs(30),
+        message: Message::V2,
+        external_labels: Labels::default(),
+        relabel: Vec::new(),
+        exemplars: false,
+        histograms: true,
+        queue: Queue {
+            min_shards: 1,
+            max_shards: 4,
+            capacity: 2_000,
+            max_samples: 2_000,
+            deadline: Duration::from_secs(1),
+            min_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(10),
+            retry_429: true,
+            age_limit_ms: 0,
+        },
+        metadata: None,
     };
     Ok(Destination::new(settings)?)
 }

@@ -3,6 +3,7 @@
 mod agent;
 mod collect;
 mod collector;
+mod folder;
 mod forward;
 mod own;
 mod probe;
@@ -126,7 +127,7 @@ async fn server(given: Given, config: Config) -> anyhow::Result<()> {
 
     let destinations = forward::destinations(&config.prometheus)?;
     let existed = settings.storage.path.exists();
-    create_private(&settings.storage.path)?;
+    folder::create_private(&settings.storage.path, "storage.path")?;
     // Before anything is recovered: what was known is shown meanwhile.
     let page = status_page::serve(settings, &clock, &metrics.api.status_page).await?;
     let db = open_storage(settings.storage.clone(), &clock, metrics.tsdb.clone()).await?;
@@ -538,28 +539,6 @@ fn query_log_file(config: &Config) -> anyhow::Result<Option<api::QueryLogFile>> 
         file.with_context(|| format!("cannot open global.query_log_file {path}"))
     };
     path.map(open).transpose()
-}
-
-/// Creates the data folder for its owner alone; one that exists stays as it is, and must be one that can be written.
-fn create_private(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    let shown = path.display();
-    if path.exists() && !path.is_dir() {
-        anyhow::bail!("{shown} (--storage.path) is a file: the data need a folder");
-    }
-    let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    created.with_context(|| format!("cannot create the data folder {shown} (--storage.path)"))?;
-    rustix::fs::access(path, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-        .with_context(|| format!("the data folder {shown} (--storage.path) is not writable"))?;
-    let mode = std::fs::metadata(path)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        tracing::warn!(
-            folder = %shown,
-            mode = format_args!("{:04o}", mode & 0o7777),
-            "others than its owner can look into the data folder; a new one is made with mode 0700"
-        );
-    }
-    Ok(())
 }
 
 async fn open_storage(

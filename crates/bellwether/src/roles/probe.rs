@@ -12,18 +12,17 @@ use ::probe::{Modules, Prober};
 use anyhow::Context;
 use api::{Command, CommandRequest, Listener, ProbeParts};
 use httpc::{Client, Options, Request, Secret};
-use ingest::forward::{Destination, Forward, Queue, Settings as DestinationSettings};
+use ingest::forward::Forward;
 use model::time::SystemClock;
-use model::{Appender, Clock, Labels, TenantId};
+use model::{Appender, Clock, TenantId};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use sources::scrape::Scraper;
 use tokio::sync::{mpsc, watch};
-use wire::remote_write::Message;
 
-use super::probes;
 use super::shutdown::{Asked, Signals};
+use super::{folder, probes};
 use crate::memory;
 use crate::telemetry::{self, LogConfig};
 
@@ -215,8 +214,7 @@ async fn follow(
     prober: Arc<Prober>,
     parts: Parts,
 ) -> anyhow::Result<Following> {
-    std::fs::create_dir_all(&upstream.path)
-        .with_context(|| format!("cannot make the folder {}", upstream.path.display()))?;
+    folder::create_private(&upstream.path, "path")?;
     let forward = Arc::new(Forward::without_storage(
         Arc::clone(&parts.clock),
         &upstream.forward,
@@ -224,10 +222,11 @@ async fn follow(
         parts.ingest,
     ));
     let url = upstream.url.trim_end_matches('/').to_owned();
-    forward.reload(vec![destination(&url, &upstream)?]).await?;
+    let server = super::forward::upstream("server", std::slice::from_ref(&url), upstream.http.clone())?;
+    forward.reload(vec![server]).await?;
     let scraper = Arc::new(Scraper::new(sources::scrape::Parts {
         appender: Arc::clone(&forward) as Arc<dyn Appender>,
-        seed: xxhash(&upstream.name),
+        seed: seed_of(&upstream.name),
         clock: parts.clock,
         tenant: TenantId::default(),
         metrics: parts.scrape,
@@ -252,42 +251,11 @@ async fn follow(
     Ok(Following { url, name: upstream.name, scraper, forward, task })
 }
 
-fn xxhash(text: &str) -> u64 {
+fn seed_of(text: &str) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
-}
-
-/// The server as a destination of samples.
-fn destination(url: &str, upstream: &Upstream) -> anyhow::Result<Destination> {
-    let settings = DestinationSettings {
-        name: "server".into(),
-        url: format!("{url}/api/v1/write"),
-        alternatives: Vec::new(),
-        http: upstream.http.clone(),
-        sigv4: None,
-        headers: Vec::new(),
-        timeout: Duration::from_secs(30),
-        message: Message::V2,
-        external_labels: Labels::default(),
-        relabel: Vec::new(),
-        exemplars: false,
-        histograms: true,
-        queue: Queue {
-            min_shards: 1,
-            max_shards: 4,
-            capacity: 2_000,
-            max_samples: 2_000,
-            deadline: Duration::from_secs(1),
-            min_backoff: Duration::from_millis(100),
-            max_backoff: Duration::from_secs(10),
-            retry_429: true,
-            age_limit_ms: 0,
-        },
-        metadata: None,
-    };
-    Ok(Destination::new(settings)?)
 }
 
 /// Asks the server again and again what is to be probed.

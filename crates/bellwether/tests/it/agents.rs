@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::harness::{Server, bellwether, file, free_port, wait};
+use crate::harness::{Server, bellwether, errors_of, file, free_port, wait};
 
 /// A running agent, killed with the value.
 struct Agent {
@@ -35,13 +35,7 @@ impl Agent {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let log = Arc::new(Mutex::new(String::new()));
-        let (errors, kept) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
-        std::thread::spawn(move || {
-            for line in errors.lines().map_while(Result::ok) {
-                kept.lock().unwrap().push_str(&(line + "\n"));
-            }
-        });
+        let log = errors_of(&mut child);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let metrics = lines.find(|line| line.starts_with("metrics"));
         let Some(url) = metrics.and_then(|line| Some(line.split_whitespace().nth(1)?.to_owned())) else {

@@ -44,6 +44,21 @@ pub(crate) fn stdout(output: &Output) -> String {
 const DEFAULTS: [&str; 3] =
     ["--web.listen-address=127.0.0.1:0", "--sources.host.interval=1s", "--web.enable-lifecycle"];
 
+/// What a child prints on standard error from now on.
+pub(crate) fn errors_of(child: &mut Child) -> Arc<Mutex<String>> {
+    let errors = BufReader::new(child.stderr.take().expect("standard error is piped"));
+    let log = Arc::new(Mutex::new(String::new()));
+    let kept = Arc::clone(&log);
+    std::thread::spawn(move || {
+        for line in errors.lines().map_while(Result::ok) {
+            let mut kept = kept.lock().unwrap();
+            kept.push_str(&line);
+            kept.push('\n');
+        }
+    });
+    log
+}
+
 fn name(flag: &str) -> &str {
     flag.split_once('=').map_or(flag, |(name, _)| name)
 }
@@ -77,16 +92,7 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let log = Arc::new(Mutex::new(String::new()));
-        let errors = BufReader::new(child.stderr.take().expect("standard error is piped"));
-        let kept = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in errors.lines().map_while(Result::ok) {
-                let mut kept = kept.lock().unwrap();
-                kept.push_str(&line);
-                kept.push('\n');
-            }
-        });
+        let log = errors_of(&mut child);
         let mut banner = Vec::new();
         let mut url = None;
         let mut lines = BufReader::new(child.stdout.take().expect("standard output is piped")).lines();

@@ -26,7 +26,7 @@ pub(super) struct Config {
     pub(super) webhook: Option<String>,
     /// How often targets are looked at.
     pub(super) interval: PromDuration,
-    /// How long an answer may take.
+    /// How long an answer may take; no longer than the interval.
     pub(super) timeout: PromDuration,
     /// So many looks in a row must fail before people are told.
     pub(super) failures: u32,

@@ -19,7 +19,8 @@ pub(super) struct Prober {
 
 impl Prober {
     pub(super) fn new(target: &Target, config: &Config) -> anyhow::Result<Self> {
-        let timeout = Duration::from_millis(config.timeout.ms().max(1) as u64);
+        // One target that hangs must not keep the others from being looked at.
+        let timeout = Duration::from_millis(config.timeout.ms().min(config.interval.ms()).max(1) as u64);
         let options = Options { timeout, connect_timeout: timeout, ..Options::default() };
         let client = Client::new(&target.http_config, options)?;
         Ok(Self { target: target.clone(), client, max_rule_age_ms: config.max_rule_age.ms() })

@@ -8,21 +8,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use ingest::Forward;
-use ingest::forward::{Destination, Queue, Settings as DestinationSettings};
+use ingest::forward::Destination;
 use model::duration::PromDuration;
 use model::seam::BoxFuture;
-use model::{Appender, Clock, Family, Labels, TenantId};
+use model::{Appender, Clock, Family, TenantId};
 use parking_lot::Mutex;
 use regex::RegexSet;
 use sources::agents::Remote;
 use sources::config::PrometheusFile;
 use sources::scrape::{InProcess, Scraper};
 use tokio::sync::{Notify, watch};
-use wire::remote_write::Message;
 
-use super::super::forward;
+use super::super::{folder, forward};
 use crate::config::agent::AgentConfig;
 
 /// The scraper's own schedule, which is never waited for.
@@ -63,8 +61,7 @@ pub(super) struct Push {
 impl Push {
     pub(super) async fn start(parts: Parts<'_>) -> anyhow::Result<Self> {
         let folder = &parts.config.push.folder;
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        folder::create_private(folder, "agent.push.folder")?;
         let forward = Arc::new(Forward::without_storage(
             Arc::clone(&parts.clock),
             parts.spool,
@@ -201,34 +198,8 @@ fn destinations(config: &AgentConfig, prometheus: &PrometheusFile) -> anyhow::Re
     if !prometheus.remote_write.is_empty() {
         return forward::destinations(prometheus);
     }
-    let mut urls = config.collectors.iter().map(|url| format!("{}/api/v1/write", url.trim_end_matches('/')));
-    let settings = DestinationSettings {
-        name: "collectors".into(),
-        url: urls.next().context("there is no collector to push to")?,
-        alternatives: urls.collect(),
-        http: config.http(),
-        sigv4: None,
-        headers: Vec::new(),
-        timeout: Duration::from_secs(30),
-        message: Message::V2,
-        external_labels: Labels::default(),
-        relabel: Vec::new(),
-        exemplars: false,
-        histograms: true,
-        queue: Queue {
-            min_shards: 1,
-            max_shards: 4,
-            capacity: 2_000,
-            max_samples: 2_000,
-            deadline: Duration::from_secs(1),
-            min_backoff: Duration::from_millis(100),
-            max_backoff: Duration::from_secs(10),
-            retry_429: true,
-            age_limit_ms: 0,
-        },
-        metadata: None,
-    };
-    Ok(vec![Destination::new(settings)?])
+    anyhow::ensure!(!config.collectors.is_empty(), "there is no collector to push to");
+    Ok(vec![forward::upstream("collectors", &config.collectors, config.http())?])
 }
 
 #[cfg(test)]
